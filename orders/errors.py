@@ -1,0 +1,9 @@
+"""The one error that a person is meant to read."""
+
+
+class UserError(Exception):
+    """Something the user can put right.
+
+    The message is one line: what is wrong, and what to do about it. The command line prints it
+    without a traceback and exits with 1.
+    """

@@ -1,0 +1,88 @@
+"""Commands whose part is not built yet: they say so, and exit with 1."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, Parameter
+
+from orders.errors import UserError
+
+Json = Annotated[bool, Parameter(name="--json", negative=())]
+
+
+def parity(*, data_dir: Path | None = None, sample: int = 1_000, json: Json = False) -> None:
+    """Compare served vectors with recomputed ones. Not built yet.
+
+    Examples:
+        preempt parity --data-dir data --sample 1000 --json
+
+    Args:
+        data_dir: The data folder whose archive is read.
+        sample: How many orders to compare.
+        json: Print one JSON object.
+    """
+    _not_built("parity")
+
+
+def report(
+    *, from_: Annotated[datetime, Parameter(name="--from")], to: datetime, out: Path
+) -> None:
+    """Write the reports of a time range. Not built yet.
+
+    Examples:
+        preempt report --from 2026-03-01T00:00:00Z --to 2026-03-08T00:00:00Z --out reports
+
+    Args:
+        from_: Start, ISO 8601 with a zone.
+        to: End, exclusive.
+        out: Folder to write into.
+    """
+    _not_built("report")
+
+
+def gateway(*, port: int = 8080) -> None:
+    """Serve decisions over HTTP. Not built yet.
+
+    Examples:
+        preempt gateway --port 8080
+
+    Args:
+        port: Port on 127.0.0.1.
+    """
+    _not_built("gateway")
+
+
+rules = App(name="rules", help="The life of a rule set. Not built yet.")
+
+
+def _rules_command(name: str, what: str) -> None:
+    def command(file: Path | None = None, /, *, json: Json = False) -> None:
+        _not_built(f"rules {name}")
+
+    command.__doc__ = f"""{what} Not built yet.
+
+    Examples:
+        preempt rules {name} rules.toml
+
+    Args:
+        file: A rules file.
+        json: Print one JSON object.
+    """
+    rules.command(command, name=name)
+
+
+for _name, _what in {
+    "lint": "Check a rules file.",
+    "backtest": "Try a rules file on the archive.",
+    "shadow": "Let a rules file run beside the live one.",
+    "publish": "Make a rules file live.",
+    "rollback": "Return to the rules before.",
+    "history": "List the published versions.",
+    "diff": "Compare two versions.",
+}.items():
+    _rules_command(_name, _what)
+
+
+def _not_built(name: str) -> NoReturn:
+    raise UserError(f"'preempt {name}' is not built yet; see CHANGELOG.md for what is")

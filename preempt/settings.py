@@ -1,0 +1,55 @@
+"""Settings: every one has a name, a default, and an environment variable `PREEMPT_<NAME>`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Where things are and what is allowed; command-line options override the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="PREEMPT_", extra="ignore")
+
+    data_dir: Path = Path("data")
+    broker: str = "127.0.0.1:9092"
+    redis_url: str | None = None  # where decisions are remembered; None: in the worker only
+    topic_prefix: str = ""
+    worker_name: str | None = None  # with a name a worker has its partitions back at once
+    partitions: int = Field(default=4, ge=1, le=1024)
+    store: Literal["memory", "redis"] = "memory"
+    tracking_uri: str | None = None  # None: SQLite in the data folder
+    model: str = "risk"  # a registered name, a URI, a folder, or "none" for rules alone
+    rules: Path | None = None  # None: the rules that come with the package
+    chunk: int = Field(default=500, ge=1, le=10_000)  # records scored in one pass
+    max_message_bytes: int = Field(default=65_536, ge=1_024)  # larger ones are dead-lettered
+    max_future_s: float = Field(default=300, ge=0)  # clock skew allowed to a channel
+    decision_ttl_s: int = Field(default=86_400, ge=60)  # how long a decision is remembered
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The MLflow tracking server, or SQLite in the data folder."""
+        return (
+            self.tracking_uri or f"sqlite:///{(self.data_dir / 'mlflow' / 'mlflow.db').resolve()}"
+        )
+
+    @property
+    def archive_dir(self) -> Path:
+        """Folder of the Delta tables."""
+        return self.data_dir / "archive"
+
+    def environment(self) -> dict[str, str]:
+        """Environment variables that give another process these settings."""
+        prefix = str(self.model_config["env_prefix"])
+        return {
+            f"{prefix}{name.upper()}": str(value)
+            for name, value in self.model_dump().items()
+            if value is not None
+        }
+
+
+def overridden(settings: Settings, **options: object) -> Settings:
+    """Settings with the options that were given, those that are not None."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return Settings.model_validate(settings.model_dump() | given)
