@@ -1,0 +1,173 @@
+"""A shop's own history becomes a data set: orders, outcomes, and what was rejected and why.
+
+One row of the file is one order and what became of it. The file is read as a stream: converted
+and checked into a staging file, then sorted by time. Rejected rows are read a second time, so
+that only they pay for their explanation.
+"""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from orders.dataset import DatasetSettings
+from orders.errors import UserError
+from orders.external_sort import BUCKET_ROWS, stream_to, write_sorted
+from orders.import_plan import Plan, make_plan, used_columns
+from orders.mapping import Mapping, read_mapping
+from orders.rejects import find_repeats, reject_rows
+from orders.sources import PLACE, ROW, open_source
+from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, first_line
+
+STEPS = ("reading", "finding repeats", "sorting orders", "sorting outcomes", "writing rejects")
+
+_RANK = "__rank__"
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """How many rows each file of the data set has, and the rejects by the code of their fault."""
+
+    orders: int
+    outcomes: int
+    rejects: int
+    reasons: dict[str, int]
+
+
+def import_history(
+    file: Path,
+    mapping_file: Path,
+    out: Path,
+    *,
+    on_step: Callable[[str], None] = lambda _: None,
+    bucket_rows: int = BUCKET_ROWS,
+) -> Imported:
+    """Import `file` into the folder `out`, which gets all of its files or none.
+
+    Args:
+        file: CSV, Parquet or JSON Lines.
+        mapping_file: As `docs/import.md` describes it.
+        out: Made if it is not there; the files of an earlier import are replaced.
+        on_step: Is called with each of STEPS before it begins.
+        bucket_rows: About how many rows are sorted in memory at once.
+
+    Raises:
+        UserError: The mapping or the file cannot be used; one line says why.
+    """
+    mapping = read_mapping(mapping_file)
+    used = used_columns(mapping, mapping_file)
+    scratch = out / ".import"
+    try:
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        source = open_source(file, mapping.source, used, scratch=scratch)
+        plan = make_plan(mapping, source, used, mapping_file)
+        imported = _run(plan, scratch, on_step, bucket_rows)
+        _put_in_place(mapping, scratch, out)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{file} cannot be imported: {first_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {first_line(error)}") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return imported
+
+
+def _run(plan: Plan, scratch: Path, on_step: Callable[[str], None], bucket_rows: int) -> Imported:
+    reading, repeating, ordering, following, rejecting = STEPS
+    on_step(reading)
+    stage = scratch / "stage.parquet"
+    stream_to(_stage(plan), stage)
+    staged = pl.scan_parquet(stage)
+
+    on_step(repeating)
+    accepted = staged.filter(pl.col(plan.order.fault).is_null())
+    repeats = find_repeats(accepted)
+    if len(repeats):
+        accepted = accepted.join(repeats.lazy(), on=ROW, how="anti")
+
+    on_step(ordering)
+    columns = [
+        (pl.col(name) if name in plan.order.conversions else pl.lit(None, dtype)).alias(name)
+        for name, dtype in ORDER_SCHEMA.items()
+    ]
+    if "attributes" in staged.collect_schema():
+        columns.append(pl.col("attributes"))
+    orders = write_sorted(
+        accepted,
+        "event_time",
+        [PLACE],
+        columns,
+        scratch / "orders.parquet",
+        scratch=scratch / "orders",
+        bucket_rows=bucket_rows,
+    )
+
+    on_step(following)
+    outcomes = write_sorted(
+        _outcome_rows(plan, accepted),
+        "event_time",
+        [PLACE, _RANK],
+        [pl.col(name) for name in OUTCOME_SCHEMA],
+        scratch / "outcomes.parquet",
+        scratch=scratch / "outcomes",
+        bucket_rows=bucket_rows,
+    )
+
+    on_step(rejecting)
+    rejects = scratch / "rejects.parquet"
+    reject_rows(plan, staged, accepted, repeats).sink_parquet(rejects, engine="streaming")
+    codes = pl.scan_parquet(rejects).group_by("code").len().collect()
+    reasons: dict[str, int] = dict(sorted(codes.iter_rows()))
+    return Imported(orders, outcomes, sum(reasons.values()), reasons)
+
+
+def _stage(plan: Plan) -> pl.LazyFrame:
+    """Every row of the file: its order in canonical columns, its outcomes, and their faults."""
+    order = [plan.order.value(name).cast(dtype).alias(name) for name, dtype in ORDER_SCHEMA.items()]
+    attributes = [
+        pl.col(made.value_column).alias(name.removeprefix("attributes."))
+        for name, made in plan.order.conversions.items()
+        if name.startswith("attributes.")
+    ]
+    if attributes:
+        order.append(pl.struct(attributes).alias("attributes"))
+    outcomes = [
+        column
+        for event in plan.outcomes
+        for column in (event.present, *(made.value_column for made in event.conversions.values()))
+    ]
+    faults = [event.fault for event in plan.events]
+    return plan.convert(plan.source.lazy).select(ROW, PLACE, *order, *outcomes, *faults)
+
+
+def _outcome_rows(plan: Plan, accepted: pl.LazyFrame) -> pl.LazyFrame:
+    """The outcomes of accepted orders, each kind after the other."""
+    parts = [pl.LazyFrame(schema=OUTCOME_SCHEMA | {PLACE: pl.Int64(), _RANK: pl.Int32()})]
+    for rank, event in enumerate(plan.outcomes):
+        happened = pl.col(event.present or "") & pl.col(event.fault).is_null()
+        columns = [
+            event.value(name).cast(dtype).alias(name)
+            for name, dtype in OUTCOME_SCHEMA.items()
+            if name not in ("order_id", "kind")
+        ]
+        kind = pl.lit(event.name).alias("kind")
+        rank_column = pl.lit(rank, pl.Int32).alias(_RANK)
+        parts.append(
+            accepted.filter(happened).select("order_id", kind, *columns, PLACE, rank_column)
+        )
+    return pl.concat(parts)
+
+
+def _put_in_place(mapping: Mapping, scratch: Path, out: Path) -> None:
+    """Everything is written: move it to where it belongs, and drop what it replaces."""
+    settings = out / "dataset.json"
+    if mapping.targets:
+        content = msgspec.json.encode(DatasetSettings(targets=mapping.target_settings))
+        (scratch / settings.name).write_bytes(msgspec.json.format(content) + b"\n")
+        (scratch / settings.name).replace(settings)
+    else:
+        settings.unlink(missing_ok=True)
+    for name in ("orders.parquet", "outcomes.parquet", "rejects.parquet"):
+        (scratch / name).replace(out / name)

@@ -1,0 +1,52 @@
+"""`preempt import`: a shop's own history becomes a data set."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orders.importing import STEPS, Imported
+from orders.importing import import_history as import_into
+from preempt.console import emit, progress
+
+
+def import_history(
+    file: Path,
+    /,
+    *,
+    mapping: Path,
+    out: Path,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Turn your own order history into orders.parquet, outcomes.parquet and rejects.parquet.
+
+    Each row of the file is one order and what became of it. The mapping says which column becomes
+    which field: `docs/import.md` describes it, `examples/` has two. A row that is no valid order
+    goes to `rejects.parquet` with the reason.
+
+    For example, `preempt import bookings.csv --mapping examples/hotel_bookings.toml --out data/hotel`.
+
+    Args:
+        file: CSV, Parquet or JSON Lines.
+        mapping: The mapping file, TOML.
+        out: The folder to write to; made if it is not there.
+        json: Print the counts as one JSON object.
+    """
+    with progress("reading", len(STEPS)) as bar:
+        begun: list[str] = []
+
+        def on_step(step: str) -> None:
+            bar.update(bar.task_ids[0], description=step, completed=len(begun))
+            begun.append(step)
+
+        imported = import_into(file, mapping, out, on_step=on_step)
+        bar.update(bar.task_ids[0], description="done", completed=len(STEPS))
+    emit(imported, as_json=json, text=_in_words(imported, out))
+
+
+def _in_words(imported: Imported, out: Path) -> str:
+    lines = [f"{imported.orders:,} orders and {imported.outcomes:,} outcomes in {out}"]
+    if imported.rejects:
+        lines.append(f"{imported.rejects:,} rejected, see {out / 'rejects.parquet'}:")
+        lines += [f"  {count:>10,}  {code}" for code, count in imported.reasons.items()]
+    return "\n".join(lines)

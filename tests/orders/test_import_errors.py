@@ -1,0 +1,130 @@
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from orders.errors import UserError
+from orders.importing import import_history
+
+ORDER = """
+[order]
+order_id = "no"
+event_time = { column = "placed", zone = "UTC" }
+quantity = "qty"
+unit_price = "price"
+currency = { value = "CNY" }
+"""
+
+CSV = "no,placed,qty,price,Buyer Name\na1,2024-05-01,1,100,kim\n"
+
+
+def fail(
+    tmp_path: Path, mapping: str, name: str = "history.csv", content: str | bytes = CSV
+) -> str:
+    """What the user reads."""
+    file = tmp_path / name
+    if content:
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "mapping.toml").write_text(mapping)
+    with pytest.raises(UserError) as caught:
+        import_history(file, tmp_path / "mapping.toml", tmp_path / "out")
+    text = str(caught.value).replace(f"{tmp_path}/", "")
+    assert "\n" not in text
+    assert not list(tmp_path.glob("out/*"))
+    return text
+
+
+def changed(**fields: str) -> str:
+    """The mapping with other lines for these fields."""
+    text = ORDER
+    for name, where in fields.items():
+        text = re.sub(
+            rf"^{name} = .*$", f"{name} = {where}".replace("\\", "\\\\"), text, flags=re.M
+        )
+    return text
+
+
+@pytest.mark.parametrize(
+    ("mapping", "message"),
+    [
+        ("[order", "mapping.toml is not TOML: "),
+        (ORDER.replace("quantity", "quantty"), "mapping.toml: [order] 'quantty' is not a field of an order; did you mean 'quantity'?"),
+        (ORDER.replace("currency", "#"), "mapping.toml: [order] 'currency' is missing; an order must have it"),
+        ("[source]\nfoo = 1\n" + ORDER, "mapping.toml: the mapping contains unknown field `foo` - at `source`"),
+        ("", "mapping.toml: the mapping missing required field `order`"),
+        (changed(quantity='{ column = "qty", when = "x" }'), "mapping.toml: the mapping contains unknown field `when` - at `order"),
+        (changed(quantity='{ column = "qty", value = 1 }'), "mapping.toml: [order] quantity: expected one of column, expr, value, row_number, got column and value"),
+        (changed(quantity="{ value = 0 }"), "mapping.toml: [order] quantity: expected an integer from 1 to 1000000, got 0"),
+        (changed(currency='{ value = "yuan" }'), "mapping.toml: [order] currency: expected text like ^[A-Z]{3}$, got \"yuan\""),
+        (changed(quantity='{ column = "qty", zone = "UTC" }'), "mapping.toml: [order] quantity: 'zone' is for times"),
+        (changed(event_time='{ column = "placed", zone = "Mars/Olympus" }'), "mapping.toml: [order] event_time: 'Mars/Olympus' is no time zone"),
+        (changed(quantity='"buyer name"'), "history.csv: there is no column 'buyer name'; did you mean 'Buyer Name'?"),
+        (changed(quantity='"zzz"'), "history.csv: there is no column 'zzz'; there are: no, placed, qty, price, Buyer Name"),
+        (changed(quantity='{ expr = "amount * 2" }'), "history.csv: there is no column 'amount'"),
+        (changed(quantity='{ expr = "qty +" }'), "mapping.toml: unable to parse 'qty +' as Expr"),
+        (changed(quantity='{ expr = "(select 1)" }'), "mapping.toml: quantity: 'select' looks beyond the row"),
+        (changed(quantity='''{ expr = "qty in (select qty from read_csv('/etc/passwd'))" }'''), "mapping.toml: "),
+        (changed(quantity='''{ expr = "read_csv('/etc/passwd')" }'''), "mapping.toml: unsupported function 'read_csv'"),
+        (changed(quantity='{ expr = "max(qty)" }'), "mapping.toml: quantity: 'max' looks beyond the row"),
+        (changed(quantity='{ expr = "count(*) over ()" }'), "mapping.toml: quantity: 'count' looks beyond the row"),
+        (changed(event_time='{ expr = "now()" }'), "mapping.toml: event_time: 'now' reads the clock"),
+        (changed(quantity='''{ expr = "qty = '1'" }'''), "mapping.toml: quantity: the source is Boolean, which is no number"),
+        (ORDER + "[[outcome]]\nkind = 'exploded'\nevent_time = 'placed'\n", "mapping.toml: Invalid enum value 'exploded' - at `outcome[0].kind`"),
+        (ORDER + "[[outcome]]\nkind = 'paid'\n", "mapping.toml: the mapping missing required field `event_time` - at `outcome[0]`"),
+        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml: [[outcome]] 1 when: expected a condition, got String"),
+        (ORDER + "[[outcome]]\nkind = 'cancelled'\nevent_time = {column='placed', zone='UTC'}\nreason = {value='bored'}\n", "mapping.toml: [[outcome]] 1 reason: 'bored' is not in the taxonomy"),
+        (ORDER + "[targets.love]\nmaturity_days = 1\n", "mapping.toml: [targets]: no target 'love', there are: risk, cancel"),
+        (ORDER + "[targets.risk]\nmaturity_days = 'soon'\n", "mapping.toml: "),
+        ("[source]\ntypes = { qty = 'integer', colour = 'number' }\n" + ORDER, "history.csv: there is no column 'colour'"),
+        ("[source]\nencoding = 'klingon'\n" + ORDER, "[source] encoding: 'klingon' is not known"),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_ends_with_one_line(tmp_path: Path, mapping: str, message: str) -> None:
+    assert fail(tmp_path, mapping).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("history.csv", b"", "history.csv is not there"),
+        ("history.xlsx", "x", "history.xlsx: cannot tell its format from '.xlsx'"),
+        ("history.parquet", "not parquet", "history.parquet cannot be read as parquet: "),
+        ("history.csv", 'no,placed,qty,price\na1,2024-05-01,1,"100\n', "history.csv cannot be imported: "),
+        ("history.csv", CSV.replace("kim", "\xff").encode("latin-1"), "history.csv cannot be "),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_ends_with_one_line(
+    tmp_path: Path, name: str, content: str | bytes, message: str
+) -> None:
+    assert fail(tmp_path, ORDER, name, content).startswith(message)
+
+
+def test_an_empty_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "history.csv").touch()
+    assert fail(tmp_path, ORDER, content=b"") == "history.csv is empty"
+    (tmp_path / "folder.csv").mkdir()
+    assert fail(tmp_path, ORDER, "folder.csv", b"") == "folder.csv is not a file"
+
+
+def test_a_mapping_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        import_history(tmp_path / "x.csv", tmp_path / "none.toml", tmp_path / "out")
+
+
+def test_times_need_a_zone_from_somewhere_and_from_one_place_only(tmp_path: Path) -> None:
+    file = tmp_path / "history.parquet"
+    frame = pl.read_csv(CSV.encode(), try_parse_dates=True)
+    frame.write_parquet(file)
+    no_zone = fail(tmp_path, changed(event_time='"placed"'), file.name, b"")
+    assert no_zone.startswith("mapping.toml: event_time: these times carry no zone; give one")
+    frame.with_columns(pl.col("placed").cast(pl.Datetime("ms", "UTC"))).write_parquet(file)
+    two = fail(tmp_path, ORDER, file.name, b"")
+    assert two.startswith(
+        "mapping.toml: event_time: these times carry their own zone; leave 'zone'"
+    )
+
+
+def test_a_strict_conversion_in_an_expression_that_fails_is_one_line(tmp_path: Path) -> None:
+    mapping = changed(quantity='{ expr = "cast(no as bigint)" }')
+    assert fail(tmp_path, mapping).startswith("history.csv cannot be imported: ")
