@@ -1,0 +1,131 @@
+"""The in-memory store: one worker, backfills, tests."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from features import kernels, snapshot
+from features.columns import EventColumns
+from features.declare import LONGEST_WINDOW_S
+from features.feature_set import FeatureSet
+from features.kernels import Events, Tables
+from features.plan import Plan, compile_plan
+from features.tables import compact, empty_tables, rows_held, tables_of, with_room
+
+# How long events are remembered behind the newest: the longest window, and 15 days more. An order
+# that is late by no more than that has exact windows, and a chargeback that comes up to 45 days
+# after its order still finds it.
+HORIZON_MS = 1000 * LONGEST_WINDOW_S + 15 * 86_400_000
+
+_BLOCK = 8192  # events between two looks at the room that is left
+_LAST_QUERY = 2**31 - 2**27
+
+
+class InMemoryState:
+    """A `FeatureState` in numpy tables of this process.
+
+    What is older than the horizon behind the newest event time is forgotten, exactly: an order is
+    remembered until the horizon has passed after its last event. An order that arrives later than
+    that gets the features that can still be known, and leaves no trace.
+    """
+
+    def __init__(self, feature_set: FeatureSet, horizon_ms: int = HORIZON_MS) -> None:
+        if horizon_ms < 1000 * LONGEST_WINDOW_S:
+            raise ValueError("the horizon must not be shorter than the longest window")
+        self.feature_set = feature_set
+        self._plan: Plan = compile_plan(feature_set, horizon_ms)
+        self._tables: Tables = empty_tables(self._widths())
+
+    @property
+    def unattributed(self) -> int:
+        """Outcomes taken whose order never came, so far."""
+        return int(self._tables.counters[kernels.UNATTRIBUTED])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of live rows and of the hash tables, without room that is not used yet."""
+        tables = self._tables
+        rows = zip(rows_held(self._tables), self._widths(), strict=True)
+        hashed = tables.order_table.nbytes + tables.slot_table.nbytes
+        return sum(4 * n * width for n, width in rows) + hashed
+
+    @property
+    def n_live(self) -> Mapping[str, int]:
+        """How many orders, outcomes and entity values are held."""
+        return dict(
+            zip(("orders", "outcomes", "entity_values"), rows_held(self._tables), strict=True)
+        )
+
+    def apply(self, events: EventColumns) -> np.ndarray:
+        """As `FeatureState.apply`."""
+        n_orders = len(events.entity_key)
+        out = np.full((n_orders, len(self.feature_set.features)), np.nan)
+        if n_orders:
+            out[:, self._plan.order_columns] = events.order_values
+        is_order = events.kind == 0
+        columns = Events(
+            np.cumsum(is_order) - is_order,
+            events.order_key.view(np.int64),
+            events.time,
+            events.kind,
+            np.ascontiguousarray(events.entity_key).view(np.int64),
+            events.quantity,
+            events.unit_price,
+        )
+        if self._tables.counters[kernels.QUERY] > _LAST_QUERY:
+            self._forget_stamps()
+        for start in range(0, len(events), _BLOCK):
+            stop = min(start + _BLOCK, len(events))
+            self._tables = with_room(self._tables, self._plan.program, stop - start)
+            kernels.apply_events(start, stop, columns, self._tables, self._plan.program, out)
+        return out
+
+    def compact(self) -> None:
+        """Give up the rows that no feature depends on any more; `apply` does it when needed."""
+        compact(self._tables, self._plan.program)
+
+    def save(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the state and small JSON `metadata` to one file, atomically and durably."""
+        tables = self._tables
+        n_orders, n_outcomes, n_slots = rows_held(self._tables)
+        snapshot.save(
+            path,
+            feature_hash=self.feature_set.hash,
+            horizon_ms=int(self._plan.program.horizon[0]),
+            arrays={
+                "orders": tables.orders[:n_orders],
+                "outcomes": tables.outcomes[:n_outcomes],
+                "slots": tables.slots[:n_slots],
+                "counters": tables.counters,
+            },
+            metadata=metadata or {},
+        )
+
+    @classmethod
+    def load(cls, path: Path, feature_set: FeatureSet) -> tuple["InMemoryState", dict[str, Any]]:
+        """The state that was saved, and its metadata.
+
+        Raises:
+            SnapshotError: No readable snapshot, of another version, cut short or damaged.
+            FeatureSetMismatchError: It was made with other declarations.
+        """
+        loaded = snapshot.load(path, feature_set.hash)
+        state = cls(feature_set, loaded.horizon_ms)
+        arrays = loaded.arrays
+        state._tables = tables_of(
+            arrays["orders"], arrays["outcomes"], arrays["slots"], arrays["counters"]
+        )
+        return state, loaded.metadata
+
+    def _widths(self) -> tuple[int, int, int]:
+        plan = self._plan
+        order = kernels.O_SLOTS + len(plan.entities) + plan.n_order_chains
+        outcome = kernels.C_LINKS + plan.n_outcome_chains
+        # Multiples of 8 int32 keep an order within two or three cache lines of 16.
+        return -(-order // 8) * 8, outcome + outcome % 2, kernels.SLOT_WIDTH
+
+    def _forget_stamps(self) -> None:
+        self._tables.slots[:, kernels.S_STAMP] = -1
+        self._tables.counters[kernels.QUERY] = 0

@@ -1,0 +1,34 @@
+"""What every feature store promises."""
+
+from typing import Protocol
+
+import numpy as np
+
+from features.columns import EventColumns
+
+
+class FeatureState(Protocol):
+    """What we know of every entity value, and the features that follow from it.
+
+    Two stores given the same events in the same sequence return bit-equal vectors.
+    """
+
+    @property
+    def unattributed(self) -> int:
+        """Outcomes taken whose order is not known, so far; they wait for it."""
+        ...
+
+    def apply(self, events: EventColumns) -> np.ndarray:
+        """Take events in their sequence; return the features of the orders among them.
+
+        Each order's features are computed as of its event time from what was applied before it,
+        then the order is applied. An outcome attaches to its order's entity values; one whose
+        order is not known yet waits for it. The same order id again, or the same outcome (order
+        id, class, event time) again, changes nothing; a repeated order gets its features as if it
+        had not been there. How events are cut into calls makes no difference.
+
+        Returns:
+            (n_orders, n_features) float64, C order, owned by the caller. Columns as in
+            `FeatureSet.names`; NaN is missing.
+        """
+        ...

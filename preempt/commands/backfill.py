@@ -1,0 +1,125 @@
+"""`preempt backfill`: point-in-time features by replay."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import polars as pl
+import pyarrow.parquet as pq
+from cyclopts import Parameter
+
+from features.feature_set import (
+    FeatureSet,
+    FeatureSetMismatchError,
+    attributes_of,
+    feature_set,
+)
+from features.memory import InMemoryState
+from features.replay import frame_schema, replay
+from features.snapshot import SnapshotError
+from orders.errors import UserError
+from orders.tables import scan_orders, scan_outcomes
+from preempt.console import emit, progress
+
+
+def backfill(
+    directory: Path,
+    /,
+    *,
+    out: Path,
+    store: Literal["memory", "redis"] = "memory",
+    from_: Annotated[datetime | None, Parameter(name="--from")] = None,
+    until: datetime | None = None,
+    state_in: Path | None = None,
+    state_out: Path | None = None,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Compute the features that were known when each order was placed, by replaying history.
+
+    Orders and outcomes are streamed, so the data set may be larger than memory. The frame has
+    `order_id`, `event_time` and one column a feature.
+
+    Args:
+        directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
+        out: The Parquet file to write.
+        store: Where the state is kept.
+        from_: Write orders from this time on (ISO 8601 with a zone). Earlier ones still build the state.
+        until: Stop before this time (ISO 8601 with a zone).
+        state_in: Start from a state that `--state-out` wrote.
+        state_out: Write the state after the last event to this file.
+        json: Print one JSON object.
+
+    Examples:
+        preempt backfill data/history --out data/frame.parquet --until 2025-03-01T00:00:00Z
+    """
+    if store == "redis":
+        raise UserError("--store redis is not built yet: use --store memory")
+    for option, moment in (("--from", from_), ("--until", until)):
+        if moment is not None and moment.tzinfo is None:
+            raise UserError(f"{option} needs a zone, such as {moment.isoformat()}Z")
+    orders, outcomes = scan_orders(directory), scan_outcomes(directory)
+    declared = feature_set(attributes_of(orders.collect_schema()))
+    state = InMemoryState(declared) if state_in is None else _loaded(state_in, declared)
+
+    to_write = orders
+    if from_ is not None:
+        to_write = to_write.filter(pl.col("event_time") >= from_)
+    if until is not None:
+        to_write = to_write.filter(pl.col("event_time") < until)
+    total = to_write.select(pl.len()).collect().item()
+
+    started = time.perf_counter()
+    written = 0
+    with progress("Replaying orders", total) as bar, _parquet(out, declared) as writer:
+        for frame in replay(orders, outcomes, state, declared, start=from_, stop=until):
+            writer.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            written += len(frame)
+            bar.advance(bar.task_ids[0], len(frame))
+    seconds = time.perf_counter() - started
+    if state_out is not None:
+        state.save(state_out)
+    result = {
+        "orders": written,
+        "orders_per_s": round(written / seconds, 1),
+        "features": len(declared.features),
+        "unattributed": state.unattributed,
+        "feature_hash": declared.hash,
+    }
+    text = (
+        f"{written:,} orders, {len(declared.features)} features each, "
+        f"{written / seconds:,.0f} orders/s → {out}"
+    )
+    if state.unattributed:
+        text += f"\n{state.unattributed:,} outcomes name no order of this data set"
+    emit(result, as_json=json, text=text)
+
+
+def _loaded(path: Path, declared: FeatureSet) -> InMemoryState:
+    try:
+        return InMemoryState.load(path, declared)[0]
+    except (SnapshotError, FeatureSetMismatchError) as error:
+        raise UserError(str(error)) from None
+
+
+@contextmanager
+def _parquet(path: Path, declared: FeatureSet) -> Iterator[pq.ParquetWriter]:
+    """A writer whose file appears under its name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    empty = pl.DataFrame(schema=frame_schema(declared))
+    schema = empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    schema = schema.with_metadata({"feature_hash": declared.hash})
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(descriptor)
+    try:
+        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            yield writer
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,135 @@
+"""Random small streams, rich in what goes wrong: ties, window edges, late and repeated events."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from features.columns import EventColumns, event_columns_from_orders, event_columns_from_outcomes
+from features.declare import (
+    DAY,
+    HOUR,
+    MINUTE,
+    MONTH,
+    WEEK,
+    count,
+    distinct,
+    largest,
+    matches,
+    total,
+)
+from features.definitions import FEATURES
+from features.feature_set import feature_set
+from features.state import FeatureState
+from orders.events import Instant, Order, Outcome
+
+# Aggregates over entities that the shipped declarations do not combine.
+FEATURE_SET = feature_set(
+    features=(
+        *FEATURES,
+        largest("quantity", per="sku", within=HOUR, catches="t"),
+        total("unit_price", per="merchant", within=MONTH, catches="t"),
+        distinct("merchant", per="phone", within=MONTH, catches="t"),
+        distinct("account", per="account", within=WEEK, catches="t"),
+        matches("device", per="recipient", within=WEEK, events="expired|completed", catches="t"),
+        count("verification_failed", per="ip", within=MINUTE, catches="t"),
+    )
+)
+
+START = 1_740_000_000_000
+
+# Whole windows and a millisecond to either side, so that events meet at the edges.
+_steps = st.sampled_from([0, 0, 0, 1, 60_000, 300_000, 3_600_000, 1000 * DAY, 1000 * WEEK])
+_offsets = st.builds(
+    lambda a, b, nudge: START + a + b + nudge, _steps, _steps, st.sampled_from([-1, 0, 0, 0, 1])
+)
+_far = st.builds(lambda near, days: near + days * 1000 * DAY, _offsets, st.integers(0, 100))
+
+_values = st.sampled_from(["a", "a", "b", "c", None])
+_ips = st.sampled_from([None, "10.0.0.1", "10.0.0.2", "10.0.1.1"])
+_phones = st.sampled_from([None, "17012345678", "13812345678"])
+_ids = st.integers(0, 24).map("o{}".format)
+_kinds = st.sampled_from(
+    ["paid", "expired", "payment_failed", "verification_failed", "delivered", "charged_back"]
+)
+
+
+def orders(times: st.SearchStrategy[int] = _offsets) -> st.SearchStrategy[Order]:
+    """Orders of few people over few days."""
+    return st.builds(
+        Order,
+        order_id=_ids,
+        event_time=times.map(Instant),
+        account=_values,
+        account_created_time=st.sampled_from([None, Instant(START - 5), Instant(START + 5)]),
+        member_level=st.sampled_from([None, 0, 4]),
+        phone=_phones,
+        recipient=_values,
+        device=_values,
+        ip=_ips,
+        merchant=_values,
+        sku=_values,
+        quantity=st.integers(1, 3),
+        unit_price=st.sampled_from([0, 1, 99, 10_000_000]),
+        list_price=st.sampled_from([None, 0, 100]),
+        currency=st.just("CNY"),
+        address=_values,
+        payment=_values,
+        coupon=st.sampled_from([None, "c"]),
+    )
+
+
+def outcomes(times: st.SearchStrategy[int] = _offsets) -> st.SearchStrategy[Outcome]:
+    """Outcomes of those orders, or of none."""
+    plain = st.builds(Outcome, order_id=_ids, kind=_kinds, event_time=times.map(Instant))
+    cancelled = st.builds(
+        Outcome,
+        order_id=_ids,
+        kind=st.just("cancelled"),
+        event_time=times.map(Instant),
+        reason=st.sampled_from([None, "risk.scalper", "user.changed_mind"]),
+    )
+    reviewed = st.builds(
+        Outcome,
+        order_id=_ids,
+        kind=st.just("reviewed"),
+        event_time=times.map(Instant),
+        verdict=st.sampled_from(["fraud", "genuine"]),
+    )
+    return st.one_of(plain, cancelled, reviewed)
+
+
+def streams(far: bool = False, max_size: int = 40) -> st.SearchStrategy[list[Order | Outcome]]:
+    """Events in the sequence of their application; `far`: over months, so that some are dropped."""
+    times = _far if far else _offsets
+    events = st.one_of(orders(times), orders(times), outcomes(times))
+    return st.lists(events, min_size=max_size // 2, max_size=max_size)
+
+
+def columns(events: Sequence[Order | Outcome]) -> EventColumns:
+    """Events of both sorts in one table, in their sequence."""
+    singles = [
+        event_columns_from_orders([event], FEATURE_SET)
+        if isinstance(event, Order)
+        else event_columns_from_outcomes([event])
+        for event in events
+    ]
+    nothing = event_columns_from_orders([], FEATURE_SET)
+    orders = [nothing, *(s for s in singles if len(s.entity_key))]
+    return EventColumns(
+        order_key=np.concatenate([s.order_key for s in [nothing, *singles]]),
+        time=np.concatenate([s.time for s in [nothing, *singles]]),
+        kind=np.concatenate([s.kind for s in [nothing, *singles]]),
+        entity_key=np.concatenate([s.entity_key for s in orders]),
+        quantity=np.concatenate([s.quantity for s in orders]),
+        unit_price=np.concatenate([s.unit_price for s in orders]),
+        order_values=np.concatenate([s.order_values for s in orders]),
+    )
+
+
+def apply(state: FeatureState, events: Sequence[Order | Outcome], chunk: int = 7) -> np.ndarray:
+    """The features of the orders among the events, applied in chunks."""
+    vectors = [state.apply(columns([]))]
+    starts = range(0, len(events), chunk)
+    vectors += [state.apply(columns(events[start : start + chunk])) for start in starts]
+    return np.concatenate(vectors)
