@@ -1,0 +1,80 @@
+"""`preempt score`: a frame through a model, offline."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from preempt.console import console, emit
+from preempt.settings import Settings
+
+
+def score(
+    frame: Path,
+    /,
+    *,
+    model: str,
+    out: Path,
+    tracking_uri: str | None = None,
+    rules: Path | None = None,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Score every order of a frame with a model: probability, points, and the tier they give.
+
+    No rule is applied: points are the model's alone. `preempt decide` applies the rules too.
+
+    For example, preempt score frame.parquet --model risk --out scores.parquet, or, with a certain
+    version, preempt score frame.parquet --model models:/risk/3 --out scores.parquet --json.
+
+    Args:
+        frame: Features by replay, from `preempt backfill`.
+        model: A registered name (its champion), models:/NAME@ALIAS, models:/NAME/VERSION, or a folder.
+        out: Parquet file with order_id, probability, points, tier.
+        tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
+        rules: File whose tier thresholds count; default: the settings', else the ones that come with us.
+        json: Print the counts as JSON.
+    """
+    import numpy as np
+    import polars as pl
+
+    from models.points import model_points
+    from models.registry import load_model
+    from orders.errors import UserError
+    from serving.policy import TIERS, Policy
+    from training.frame import open_frame
+    from training.train import frame_hash, predict_rows
+
+    settings = Settings()
+    rules = rules or settings.rules
+    policy = Policy.load(rules) if rules else Policy.default()
+    found = load_model(model, tracking_uri or settings.mlflow_uri)
+    opened = open_frame(frame)
+    try:
+        found.signature.require(frame_hash(opened), opened.features)
+    except ValueError as mismatch:
+        raise UserError(f"{frame} does not fit model {model!r}: {mismatch}") from None
+    orders = len(opened.keys)
+    with console.status(f"Scoring {orders:,} orders"):
+        probability = predict_rows(found, opened, np.arange(orders))
+        points = model_points(probability)
+        verdicts = policy.judge(np.zeros((orders, 0)), (), points, np.full(orders, np.nan))
+    scores = pl.DataFrame(
+        {
+            "order_id": opened.keys["order_id"],
+            "probability": probability,
+            "points": verdicts.points,
+            "tier": np.array(TIERS)[verdicts.tier],
+        }
+    )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scores.write_parquet(out)
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from None
+    tiers = {name: int((verdicts.tier == i).sum()) for i, name in enumerate(TIERS)}
+    emit(
+        {"orders": orders, "model": f"{found.name}/{found.version}", "tiers": tiers},
+        as_json=json,
+        text=f"{orders:,} orders scored with {found.name}/{found.version}: "
+        + ", ".join(f"{count:,} {name}" for name, count in tiers.items()),
+    )

@@ -1,0 +1,175 @@
+"""`preempt train`: a frame and its outcomes become a registered model."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from preempt.console import console, emit, progress
+from preempt.settings import Settings
+
+
+def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
+    text = tokens[0].value
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an ISO 8601 time, e.g. 2026-03-01T00:00:00Z") from None
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone; write e.g. {text}{'T00:00' * ('T' not in text)}Z")
+    return moment
+
+
+def _time_or_share(type_: Any, tokens: Sequence[Token]) -> datetime | float:
+    text = tokens[0].value
+    if not text.endswith("%"):
+        return _time(type_, tokens)
+    try:
+        share = float(text[:-1]) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise ValueError(f"{text!r} is not a share between 0% and 100%, e.g. 80%")
+    return share
+
+
+Time = Annotated[datetime, Parameter(converter=_time)]
+TimeOrShare = Annotated[datetime | float, Parameter(converter=_time_or_share)]
+
+
+def train(
+    frame: Path,
+    /,
+    *,
+    outcomes: Path,
+    target: str,
+    train_until: TimeOrShare,
+    train_from: Time | None = None,
+    label_known_at: Time | None = None,
+    test_from: Time | None = None,
+    test_until: Time | None = None,
+    name: str | None = None,
+    tracking_uri: str | None = None,
+    model_out: Path | None = None,
+    seed: int = 7,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Train a model on the past, test it on what came later, and register it as champion.
+
+    Orders from --train-from until --train-until train, with the labels that were known at
+    --label-known-at; orders after that test, with all labels that are known by now. Times are
+    ISO 8601 with a zone.
+
+    For example, preempt train frame.parquet --outcomes history --target risk --train-until
+    2026-03-01T00:00:00Z, or, on the first 80 % of the orders and under a name of its own,
+    preempt train frame.parquet --outcomes hotel --target cancel --train-until 80% --name
+    hotel-cancel.
+
+    Args:
+        frame: Features by replay, from `preempt backfill`.
+        outcomes: Folder of the data set that the frame was made from.
+        target: What to foretell: risk or cancel.
+        train_until: End of the training range, exclusive: a time, or a share of the orders by event time as in 80%.
+        train_from: Start of the training range; default: the first order.
+        label_known_at: As of when labels are read for training; default: --train-until.
+        test_from: Start of the test; default: the later of --train-until and --label-known-at.
+        test_until: End of the test, exclusive; default: after the last order.
+        name: Name in the registry; default: the target.
+        tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
+        model_out: Also write the model's two files into this folder.
+        seed: Of LightGBM.
+        json: Print run_id, model_uri and metrics as JSON.
+    """
+    import msgspec
+
+    from models.registry import mlflow_client
+    from training.tracking import record
+    from training.train import Recipe, train_model
+
+    uri = tracking_uri or Settings().mlflow_uri
+    with console.status("Opening the registry"):
+        mlflow_client(uri)  # a registry that does not answer is told before the work, not after
+    with progress("Growing trees", None) as bar:
+
+        def on_progress(stage: str, done: int, total: int) -> None:
+            bar.update(bar.task_ids[0], description=stage, completed=done, total=total)
+
+        trained = train_model(
+            frame,
+            outcomes,
+            target,
+            train_until,
+            train_from=train_from,
+            label_known_at=label_known_at,
+            test_from=test_from,
+            test_until=test_until,
+            name=name,
+            recipe=Recipe(seed=seed),
+            on_progress=on_progress,
+        )
+    if model_out:
+        trained.model.save(model_out)
+    with console.status("Recording the run"):
+        recorded = record(
+            trained,
+            tracking_uri=uri,
+            source={"frame": str(frame), "outcomes": str(outcomes)},
+        )
+    times = trained.times
+    if trained.metrics.auc is None:
+        console.print(
+            f"[yellow]Not tested:[/] {trained.metrics.orders:,} orders with a label from "
+            f"{times.test_from.isoformat()} on, {trained.metrics.positives:,} of them positive."
+        )
+    result = {
+        "run_id": recorded.run_id,
+        "model_uri": recorded.model_uri,
+        "name": trained.model.name,
+        "version": recorded.version,
+        "target": target,
+        "metrics": msgspec.to_builtins(trained.metrics),
+        "slices": trained.slices,
+        "train_from": times.train_from.isoformat(),
+        "train_until": times.train_until.isoformat(),
+        "label_known_at": times.label_known_at.isoformat(),
+        "test_from": times.test_from.isoformat(),
+        "test_until": times.test_until.isoformat(),
+    }
+    emit(result, as_json=json, text="" if json else _table(result))
+
+
+METRICS = {
+    "auc": "AUC",
+    "ap": "Average precision",
+    "brier": "Brier score",
+    "recall_at_1pct_fpr": "Recall at 1 % false positives",
+    "precision_at_capacity": "Precision at review capacity",
+    "recall_at_capacity": "Recall at review capacity",
+    "mean_probability": "Mean probability",
+    "expected_calibration_error": "Calibration error",
+}
+
+
+def _table(result: dict[str, Any]) -> str:
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics, slices = result["metrics"], result["slices"]
+    table = Table(title=f"{result['model_uri']} is champion", title_justify="left")
+    table.add_column("On the test")
+    table.add_column("", justify="right")
+    for key, words in METRICS.items():
+        value = metrics[key]
+        table.add_row(words, "–" if value is None else f"{value:.4f}")
+    table.add_section()
+    table.add_row("Trained on", f"{slices['train']:,} orders")
+    table.add_row("Tested on", f"{metrics['orders']:,} orders, {metrics['positives']:,} positive")
+    if slices["untested"]:
+        table.add_row("Labels still coming in", f"{slices['untested']:,} orders, not tested")
+    plain = Console(file=StringIO(), width=100)  # the text may go into a file: no colours
+    plain.print(table)
+    assert isinstance(plain.file, StringIO)
+    return plain.file.getvalue().rstrip()
