@@ -1,0 +1,76 @@
+"""What we decided about an order, and why, as it travels: typed, versioned, JSON on the wire."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+Tier = Literal["pass", "sms", "call", "freeze", "cancel"]
+Action = Literal["accept", "verify_sms", "verify_call", "freeze", "cancel"]
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that moved the points.
+
+    `code` is `rule:<name of the rule>` or `model:<name of the feature>`. The points of a model
+    reason are its share in the model's points. The texts are for risk officers, not for customers.
+    """
+
+    code: str
+    points: float
+    text: str
+    text_zh: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The decision on one order; there is exactly one per order id.
+
+    Everything that is needed to explain it, to recompute it and to learn from it is in it.
+    """
+
+    schema: Literal["decision"] = "decision"
+    version: Literal[1] = 1
+
+    order_id: str
+    event_time: int  # of the order, UTC milliseconds
+    decided_time: int
+
+    # what we knew: one number a feature, in the order of the feature set; null where unknown
+    features: list[float | None]
+    feature_hash: str
+
+    # how it was weighed
+    probability: float | None  # calibrated; null when rules decided alone
+    rule_points: float
+    model_points: float
+    points: float  # the sum of both
+
+    # what follows
+    tier: Tier
+    action: Action
+    reasons: list[Reason]  # most points first
+    fast_lane: bool  # over a threshold, and let through as a member
+
+    # by which versions
+    model: str | None  # "name/version"; null without a model
+    rules: str
+    propensity: float = 1.0  # the chance with which this action was chosen
+
+
+def feature_rows(vectors: np.ndarray) -> list[list[float | None]]:
+    """Rows of a (n, F) float64 matrix as decisions carry them: NaN becomes None."""
+    cells = vectors.astype(object)
+    cells[np.isnan(vectors)] = None
+    return cells.tolist()
+
+
+def feature_matrix(decisions: Sequence[Decision]) -> np.ndarray:
+    """The vectors that were served, (n, F) float64, NaN where a feature was unknown."""
+    if not decisions:
+        return np.empty((0, 0))
+    return np.array([decision.features for decision in decisions], dtype=np.float64)
+
+
+decision_decoder = msgspec.json.Decoder(Decision)
+decision_encoder = msgspec.json.Encoder()

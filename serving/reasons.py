@@ -1,0 +1,75 @@
+"""Why an order got its points: the rules that matched, and what moved the model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from features.feature_set import FeatureSet
+from models.explain import top_reasons
+from orders.events import Order
+from serving.decisions import Reason
+from serving.rules import Rule
+from serving.words import words
+
+
+def rule_reasons(matched: np.ndarray, rules: Sequence[Rule]) -> list[list[Reason]]:
+    """Per order the rules that matched, with the points of each.
+
+    Args:
+        matched: (n, R) bool.
+        rules: the R rules.
+    """
+    reasons: list[list[Reason]] = [[] for _ in range(len(matched))]
+    known = [
+        Reason(code=f"rule:{rule.name}", points=rule.points, text=rule.title, text_zh=rule.title_zh)
+        for rule in rules
+    ]
+    for order, rule in zip(*(axis.tolist() for axis in matched.nonzero()), strict=True):
+        reasons[order].append(known[rule])
+    return reasons
+
+
+def model_reasons(
+    contributions: np.ndarray,
+    model_points: np.ndarray,
+    vectors: np.ndarray,
+    orders: Sequence[Order],
+    feature_set: FeatureSet,
+) -> list[list[Reason]]:
+    """Per order the three features that raised the model's probability the most.
+
+    The points of a feature are its share in the model's points: its log-odds to those of all
+    features that raise them.
+
+    Args:
+        contributions: (n, F) log-odds, of `RiskModel.contributions`.
+        model_points: (n,) float64.
+        vectors: (n, F) float64, what the model saw.
+        orders: the n orders.
+        feature_set: the F features.
+    """
+    raised = np.clip(contributions, 0.0, None).sum(axis=1)
+    declared = {
+        feature.name: (index, feature) for index, feature in enumerate(feature_set.features)
+    }
+    reasons: list[list[Reason]] = []
+    for row, strongest in enumerate(top_reasons(contributions, feature_set.names)):
+        reasons.append([])
+        for name, log_odds in strongest:
+            index, feature = declared[name]
+            value = vectors[row, index]
+            shown = _text(orders[row], name) if name in feature_set.categorical else float(value)
+            text, text_zh = words(feature, shown)
+            points = round(float(model_points[row] * log_odds / raised[row]), 1)
+            reasons[row].append(
+                Reason(code=f"model:{name}", points=points, text=text, text_zh=text_zh)
+            )
+    return reasons
+
+
+def _text(order: Order, name: str) -> str | None:
+    # A categorical cell of a vector is a hash; people read the text.
+    if not name.startswith("attribute_"):
+        return getattr(order, name, None)
+    value = (order.attributes or {}).get(name.removeprefix("attribute_"))
+    return value if isinstance(value, str) else None
