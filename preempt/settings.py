@@ -6,11 +6,13 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+PREFIX = "PREEMPT_"
+
 
 class Settings(BaseSettings):
     """Where things are and what is allowed; command-line options override the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="PREEMPT_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
 
     data_dir: Path = Path("data")
     broker: str = "127.0.0.1:9092"
@@ -41,9 +43,8 @@ class Settings(BaseSettings):
 
     def environment(self) -> dict[str, str]:
         """Environment variables that give another process these settings."""
-        prefix = str(self.model_config["env_prefix"])
         return {
-            f"{prefix}{name.upper()}": str(value)
+            f"{PREFIX}{name.upper()}": str(value)
             for name, value in self.model_dump().items()
             if value is not None
         }

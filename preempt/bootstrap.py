@@ -1,0 +1,181 @@
+"""The composition root: the only place that builds real objects from settings."""
+
+import gc
+import time
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from features.feature_set import FeatureSet, FeatureSetMismatchError, feature_set
+from features.memory import InMemoryState
+from features.snapshot import SnapshotError
+from features.state import FeatureState
+from models.registry import load_model
+from models.risk_model import RiskModel
+from models.signature import SignatureMismatchError
+from orders.errors import UserError
+from orders.events import Instant, Order, Outcome
+from preempt.settings import Settings
+from serving.ledger import InMemoryLedger, RedisLedger
+from serving.policy import Policy
+from serving.scorer import Scorer
+from streams.app import archive_app, scoring_app
+from streams.archive import Archive, name_features
+from streams.broker import check_broker, create_topics
+from streams.scoring import Scoring
+from streams.topics import ORDERED_BY_ARRIVAL, Topics
+from streams.worker import ChunkedApp
+
+REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
+
+
+def wall_clock() -> int:
+    """Now, in UTC milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def build_model(settings: Settings) -> RiskModel | None:
+    """The model that settings name; None for "none", when rules decide alone."""
+    if settings.model == "none":
+        return None
+    return load_model(settings.model, settings.mlflow_uri)
+
+
+def feature_set_of(model: RiskModel | None) -> FeatureSet:
+    """The declared features, and those of the shop's own attributes that the model knows."""
+    if model is None:
+        return feature_set()
+    prefix = "attribute_"
+    return feature_set(
+        {
+            name.removeprefix(prefix): "categorical"
+            if name in model.signature.categories
+            else "numeric"
+            for name in model.signature.features
+            if name.startswith(prefix)
+        }
+    )
+
+
+def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
+    """Features, model, rules and policy.
+
+    Raises:
+        UserError: the model, the rules, the snapshot or Redis cannot be had, or do not fit.
+    """
+    model = build_model(settings)
+    features = feature_set_of(model)
+    policy = Policy.load(settings.rules) if settings.rules else Policy.default()
+    state = _state(settings, features, state_file)
+    try:
+        scorer = Scorer(features, state, model, policy, _ledger(settings))
+    except SignatureMismatchError as error:
+        raise UserError(f"model {settings.model!r} does not fit: {error}; train it again") from None
+    _warm(Scorer(features, InMemoryState(features), model, policy))
+    return scorer
+
+
+def _warm(scorer: Scorer) -> None:
+    """Let everything that is compiled or loaded at first use be so before the first order."""
+    past = Instant(0)
+    orders = [
+        Order(order_id=f"warm-{n}", event_time=past, quantity=1, unit_price=1, currency="CNY")
+        for n in range(2)
+    ]
+    outcomes = [Outcome(order_id="warm-0", kind="expired", event_time=past)]
+    scorer.decide(orders, now=0)
+    scorer.learn(outcomes)
+
+
+def _state(settings: Settings, features: FeatureSet, state_file: Path | None) -> FeatureState:
+    if settings.store == "redis":
+        raise UserError("--store redis is not built yet: use --store memory")
+    if state_file is None:
+        return InMemoryState(features)
+    try:
+        state, _ = InMemoryState.load(state_file, features)
+    except (SnapshotError, FeatureSetMismatchError) as error:
+        raise UserError(f"{error}; make it again with preempt backfill --state-out") from None
+    return state
+
+
+def _ledger(settings: Settings) -> InMemoryLedger | RedisLedger:
+    if settings.redis_url is None:
+        return InMemoryLedger(REMEMBERED_IN_PROCESS)
+    try:
+        client = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
+        client.ping()
+    except (RedisError, ValueError) as error:
+        raise UserError(
+            f"no Redis answers at {settings.redis_url!r}: {error}; start it, correct "
+            "PREEMPT_REDIS_URL, or leave it out"
+        ) from error
+    return RedisLedger(client, settings.decision_ttl_s, prefix=settings.topic_prefix)
+
+
+def prepare_topics(settings: Settings) -> Topics:
+    """Create the topics that are missing.
+
+    Raises:
+        UserError: no broker answers, or existing topics differ in their number of partitions.
+    """
+    topics = Topics(settings.topic_prefix)
+    create_topics(
+        settings.broker, topics.partitions(settings.partitions), config=ORDERED_BY_ARRIVAL
+    )
+    existing = check_broker(settings.broker)
+    counts = {name: existing[name] for name in (topics.orders, topics.outcomes, topics.decisions)}
+    if len(set(counts.values())) > 1:
+        found = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UserError(
+            f"topics must have the same number of partitions, found {found}: a decision goes to "
+            "the partition of its order; create them alike"
+        )
+    return topics
+
+
+def build_scoring_worker(settings: Settings, state_file: Path | None) -> ChunkedApp:
+    """A Faust app that decides orders and learns from outcomes.
+
+    Args:
+        settings: where everything is.
+        state_file: a snapshot of the feature state to begin with; None: nothing is known.
+    """
+    topics = prepare_topics(settings)
+    scorer = build_scorer(settings, state_file)
+    name_features(settings.archive_dir, scorer.feature_set)
+    # What exists now stays, and decisions hold no cycles: let the collector run seldom, and not
+    # walk through all of it each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    scoring = Scoring(
+        scorer,
+        topics,
+        clock=wall_clock,
+        max_message_bytes=settings.max_message_bytes,
+        max_future_ms=settings.max_future_s * 1000,
+    )
+    return scoring_app(
+        group=topics.score_group,
+        bootstrap=settings.broker,
+        topics=topics,
+        scoring=scoring,
+        chunk_records=settings.chunk,
+        worker_name=settings.worker_name,
+    )
+
+
+def build_archive_worker(settings: Settings) -> tuple[ChunkedApp, Archive]:
+    """A Faust app that puts orders, outcomes and decisions into Delta tables, and these tables."""
+    topics = prepare_topics(settings)
+    archive = Archive(settings.archive_dir, topics, max_message_bytes=settings.max_message_bytes)
+    app = archive_app(
+        group=topics.archive_group,
+        bootstrap=settings.broker,
+        archive=archive,
+        chunk_records=settings.chunk,
+        worker_name=settings.worker_name,
+    )
+    return app, archive

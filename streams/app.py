@@ -1,0 +1,154 @@
+"""The Faust applications: agents `score`, `feedback` and `archive` on the chunked transport."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from streams.answers import Answer
+from streams.archive import Archive
+from streams.chunks import Batch, Chunk, take_chunks
+from streams.producer import BatchProducer
+from streams.recovery import LogReader, after, past
+from streams.scoring import Scoring
+from streams.topics import Topics
+from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transport_app
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """How far this worker's feature state is, partition by partition.
+
+    The score and feedback agents share one state and one event loop. Whichever sees a partition
+    first after an assignment brings the state up to it; the other waits.
+    """
+
+    def __init__(
+        self, app: ChunkedApp, reader: LogReader, scoring: Scoring, topics: Topics
+    ) -> None:
+        self._app = app
+        self._reader = reader
+        self._scoring = scoring
+        self._topics = topics
+        self._lock = asyncio.Lock()
+        self._generation = -1
+        self._covered: dict[tuple[str, int], int] = {}  # the next offset the state lacks
+        self.answered: dict[int, int] = {}  # partition → last order with a decision
+
+    async def catch_up(self, generation: int) -> None:
+        """Absorb what other workers, or this one before a crash, have already processed."""
+        async with self._lock:
+            if generation == self._generation:
+                return
+            loop = asyncio.get_running_loop()
+            partitions = {
+                (tp.topic, tp.partition)
+                for tp in assigned_partitions(self._app)
+                if tp.topic in (self._topics.orders, self._topics.outcomes)
+            }
+            await loop.run_in_executor(None, self._absorb_past, partitions)
+            self._generation = generation
+
+    def cover(self, chunks: Sequence[Chunk]) -> None:
+        """Note that the state now holds `chunks`."""
+        for chunk in chunks:
+            self._covered[chunk.topic, chunk.partition] = chunk.records[-1].offset + 1
+
+    def _absorb_past(self, partitions: set[tuple[str, int]]) -> None:
+        ranges: dict[tuple[str, int], tuple[int, int]] = {}
+        for topic, partition in partitions:
+            end = self._reader.committed(topic, partition)
+            if topic == self._topics.orders:
+                self.answered[partition] = self._reader.answered(self._topics, partition)
+                end = max(end, self.answered[partition] + 1)
+            ranges[topic, partition] = (self._covered.get((topic, partition), 0), end)
+        count = 0
+        for block in past(self._reader, ranges):
+            self._scoring.absorb(block)
+            count += sum(map(len, block))
+        for where, (start, end) in ranges.items():
+            self._covered[where] = max(start, end)
+        if count:
+            logger.info("absorbed %d records that were processed before", count)
+
+
+def scoring_app(
+    *,
+    group: str,
+    bootstrap: str,
+    topics: Topics,
+    scoring: Scoring,
+    chunk_records: int,
+    worker_name: str | None = None,
+) -> ChunkedApp:
+    """The application with the agents `score` and `feedback`, which share one feature state.
+
+    Args:
+        group: name of the consumer group; workers of one group share the partitions.
+        bootstrap: host:port of the broker.
+        topics: their names; they exist, with the same number of partitions.
+        scoring: decides orders and learns from outcomes.
+        chunk_records: most records of one partition in one chunk.
+        worker_name: of this worker in the group; under the same name it gets its partitions back
+            at once after a crash. None: it comes as a stranger, when the group has missed it.
+    """
+    app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
+    producer = BatchProducer(bootstrap)
+    progress = Progress(app, LogReader(bootstrap, group), scoring, topics)
+
+    async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
+        """Acknowledge a batch when the broker has every answer to it."""
+        for each in answers:
+            producer.produce(
+                each.topic,
+                each.value,
+                key=each.key,
+                partition=each.partition,
+                headers=each.headers,
+            )
+        if answers:
+            await producer.flush()
+        batch.ack()
+
+    @app.agent(chunk_topic(app, topics.orders), name="score")
+    async def score(stream):
+        async for batch in take_chunks(stream):
+            await progress.catch_up(batch.generation)
+            fresh = after(batch.chunks, progress.answered)
+            answers = scoring.decide(fresh)
+            progress.cover(batch.chunks)
+            await answer(batch, answers)
+
+    @app.agent(chunk_topic(app, topics.outcomes), name="feedback")
+    async def feedback(stream):
+        async for batch in take_chunks(stream):
+            await progress.catch_up(batch.generation)
+            answers = scoring.learn(batch.chunks)
+            progress.cover(batch.chunks)
+            await answer(batch, answers)
+
+    return app
+
+
+def archive_app(
+    *,
+    group: str,
+    bootstrap: str,
+    archive: Archive,
+    chunk_records: int,
+    worker_name: str | None = None,
+) -> ChunkedApp:
+    """The application with the agent `archive`.
+
+    It has a group and a process of its own: a slow disk then never delays a decision.
+    """
+    app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
+
+    @app.agent(chunk_topic(app, *archive.topics), name="archive")
+    async def store(stream):
+        async for batch in take_chunks(stream, max_records=archive.max_records):
+            await asyncio.get_running_loop().run_in_executor(None, archive.store, batch.chunks)
+            batch.ack()
+            await asyncio.sleep(archive.linger_s)  # what comes meanwhile goes into one commit
+
+    return app

@@ -1,0 +1,168 @@
+"""Orders, outcomes and decisions from the log into Delta tables, each exactly once.
+
+Rows carry where they stand in the log: `partition`, `offset`, and `appended_time`, when the broker
+took them. What cannot be decoded is left to the score and feedback agents, which dead-letter it.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from features.feature_set import FeatureSet
+from orders.decoding import Decoded, decode_orders, decode_outcomes
+from orders.events import Order
+from orders.tables import TIME, frame_from_orders, frame_from_outcomes
+from serving.decisions import Decision, decision_decoder
+from streams.answers import source_of
+from streams.archive_table import ArchiveTable
+from streams.chunks import Chunk, Record
+from streams.topics import Topics
+
+REASONS = pl.List(
+    pl.Struct({"code": pl.String, "points": pl.Float64, "text": pl.String, "text_zh": pl.String})
+)
+
+DECISION_SCHEMA: dict[str, Any] = {
+    "order_id": pl.String(),
+    "event_time": TIME,
+    "decided_time": TIME,
+    "features": pl.List(pl.Float64),
+    "feature_hash": pl.String(),
+    "probability": pl.Float64(),
+    "rule_points": pl.Float64(),
+    "model_points": pl.Float64(),
+    "points": pl.Float64(),
+    "tier": pl.String(),
+    "action": pl.String(),
+    "reasons": REASONS,
+    "fast_lane": pl.Boolean(),
+    "model": pl.String(),
+    "rules": pl.String(),
+    "propensity": pl.Float64(),
+}
+
+
+class Archive:
+    """The Delta tables `orders`, `outcomes` and `decisions` under one folder.
+
+    Args:
+        folder: where the tables are, a path or a URL that Delta understands.
+        topics: names of the topics.
+        max_records: most records in one commit.
+        linger_s: how long to wait between commits, so that they do not become tiny.
+        max_message_bytes: larger messages are dead-lettered elsewhere and left out here.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        topics: Topics,
+        *,
+        max_records: int = 20_000,
+        linger_s: float = 1.0,
+        max_message_bytes: int,
+    ) -> None:
+        self.max_records = max_records
+        self.linger_s = linger_s
+        self._max_message_bytes = max_message_bytes
+        self._tables = {
+            topics.orders: (ArchiveTable(folder / "orders"), self._orders),
+            topics.outcomes: (ArchiveTable(folder / "outcomes"), self._outcomes),
+            topics.decisions: (ArchiveTable(folder / "decisions"), self._decisions),
+        }
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that are archived."""
+        return tuple(self._tables)
+
+    def store(self, chunks: Sequence[Chunk]) -> None:
+        """Add the records that the tables do not hold yet: one commit a table."""
+        for topic, (table, rows) in self._tables.items():
+            fresh: list[Chunk] = []
+            last: dict[tuple[str, int], int] = {}
+            for chunk in chunks:
+                if chunk.topic != topic:
+                    continue
+                where = (topic, chunk.partition)
+                held = last[where] if where in last else table.last_offset(where)
+                records = [record for record in chunk.records if record.offset > held]
+                if records:
+                    fresh.append(Chunk(topic, chunk.partition, records))
+                    last[where] = records[-1].offset
+            if fresh:
+                table.append(rows(fresh), last)
+
+    def compact(self) -> None:
+        """Join the small files of every table."""
+        for table, _ in self._tables.values():
+            table.compact()
+
+    def _orders(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
+        events, log = self._decoded(chunks, decode_orders)
+        bare = [msgspec.structs.replace(order, attributes=None) for order in events]
+        return frame_from_orders(bare).with_columns(
+            pl.Series("attributes", list(map(_attributes, events)), dtype=pl.String), *log
+        )
+
+    def _outcomes(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
+        events, log = self._decoded(chunks, decode_outcomes)
+        return frame_from_outcomes(events).with_columns(*log)
+
+    def _decisions(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
+        records = [(chunk.partition, record) for chunk in chunks for record in chunk.records]
+        frame = decision_frame(
+            [decision_decoder.decode(record.value) for _, record in records if record.value]
+        )
+        appended = [source_of(record.headers).appended for _, record in records]
+        return frame.with_columns(_time("order_appended_time", appended), *_log(records))
+
+    def _decoded(
+        self, chunks: Sequence[Chunk], decode: Callable[..., Decoded]
+    ) -> tuple[list[Any], list[pl.Series]]:
+        records = [(chunk.partition, record) for chunk in chunks for record in chunk.records]
+        decoded = decode(
+            [record.value for _, record in records], size_limit=self._max_message_bytes
+        )
+        return decoded.events, _log([records[index] for index in decoded.indices])
+
+
+def name_features(folder: Path, feature_set: FeatureSet) -> None:
+    """Write `feature_sets/<hash>.json` under the archive: the names of the elements of `features`.
+
+    A decision carries the hash of the feature set that its vector was served with.
+    """
+    file = folder / "feature_sets" / f"{feature_set.hash}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.encode({"features": feature_set.names}))
+
+
+def decision_frame(decisions: Sequence[Decision]) -> pl.DataFrame:
+    """Decisions as a table, one row each, in the order given."""
+    columns: list[pl.Series] = []
+    for name, dtype in DECISION_SCHEMA.items():
+        values = [getattr(decision, name) for decision in decisions]
+        if name == "reasons":
+            values = [[msgspec.structs.asdict(reason) for reason in each] for each in values]
+        physical = pl.Int64() if dtype == TIME else dtype
+        columns.append(pl.Series(name, values, dtype=physical, strict=False).cast(dtype))
+    return pl.DataFrame(columns)
+
+
+def _log(records: Sequence[tuple[int, Record]]) -> list[pl.Series]:
+    return [
+        pl.Series("partition", [partition for partition, _ in records], dtype=pl.Int32),
+        pl.Series("offset", [record.offset for _, record in records], dtype=pl.Int64),
+        _time("appended_time", [record.timestamp for _, record in records]),
+    ]
+
+
+def _time(name: str, milliseconds: Sequence[int]) -> pl.Series:
+    return pl.Series(name, milliseconds, dtype=pl.Int64).cast(TIME)
+
+
+def _attributes(order: Order) -> str | None:
+    return msgspec.json.encode(order.attributes).decode() if order.attributes else None

@@ -1,0 +1,72 @@
+"""Exactly-once appends to a Delta table.
+
+Each commit carries, for every topic partition it took rows from, the last offset as a Delta
+application transaction (`SetTransaction` of the Delta protocol). What the table already holds is
+therefore in the table itself: after a crash the same records may come again and change nothing,
+and of two writers of the same partition one fails instead of writing twice.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+Partition = tuple[str, int]  # topic, partition
+
+
+class ArchiveTable:
+    """One Delta table that is fed from topic partitions.
+
+    Not thread-safe; one writer per topic partition at a time.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = str(path)
+        self._table: DeltaTable | None = None
+
+    def last_offset(self, partition: Partition) -> int:
+        """The highest offset of `partition` whose row is in the table, or -1."""
+        table = self._open()
+        version = None if table is None else table.transaction_version(_application(partition))
+        return -1 if version is None else version
+
+    def append(self, rows: pl.DataFrame, last_offsets: Mapping[Partition, int]) -> None:
+        """Add `rows` and the offsets they came from in one commit.
+
+        Args:
+            rows: one row a record; the schema of the table, or its first version.
+            last_offsets: for every partition that `rows` were taken from, the last offset read.
+
+        Raises:
+            deltalake.exceptions.CommitFailedError: another writer took the same partition.
+        """
+        transactions = [Transaction(_application(p), offset) for p, offset in last_offsets.items()]
+        write_deltalake(
+            self._open() or self._path,
+            rows,
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=transactions),
+        )
+
+    def compact(self) -> None:
+        """Join small files; a no-op while there is no table."""
+        table = self._open()
+        if table is not None:
+            table.optimize.compact()
+
+    def _open(self) -> DeltaTable | None:
+        if self._table is None:
+            try:
+                self._table = DeltaTable(self._path)
+            except TableNotFoundError:
+                return None
+        else:
+            self._table.update_incremental()
+        return self._table
+
+
+def _application(partition: Partition) -> str:
+    topic, number = partition
+    return f"{topic}-{number}"

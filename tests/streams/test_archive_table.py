@@ -1,0 +1,53 @@
+"""A row comes into the archive exactly once, whatever is sent again."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from streams.archive_table import ArchiveTable
+
+
+def rows(*ids: str) -> pl.DataFrame:
+    return pl.DataFrame({"order_id": ids})
+
+
+def test_an_absent_table_holds_no_offset(tmp_path: Path) -> None:
+    assert ArchiveTable(tmp_path / "t").last_offset(("decisions", 0)) == -1
+
+
+def test_the_commit_carries_the_last_offset_of_every_partition(tmp_path: Path) -> None:
+    table = ArchiveTable(tmp_path / "t")
+    table.append(rows("a", "b"), {("decisions", 0): 4, ("decisions", 1): 9})
+    table.append(rows("c"), {("decisions", 0): 5})
+
+    reopened = ArchiveTable(tmp_path / "t")
+    assert reopened.last_offset(("decisions", 0)) == 5
+    assert reopened.last_offset(("decisions", 1)) == 9
+    assert reopened.last_offset(("decisions", 2)) == -1
+    assert pl.read_delta(str(tmp_path / "t"))["order_id"].sort().to_list() == ["a", "b", "c"]
+
+
+def test_of_two_writers_of_a_partition_one_fails(tmp_path: Path) -> None:
+    first, second = ArchiveTable(tmp_path / "t"), ArchiveTable(tmp_path / "t")
+    first.append(rows("a"), {("decisions", 0): 0})
+    stale = DeltaTable(str(tmp_path / "t"))
+    first.append(rows("b"), {("decisions", 0): 1})
+
+    second._table = stale
+    stale.update_incremental = lambda: None  # the other one was faster
+    with pytest.raises(CommitFailedError):
+        second.append(rows("b"), {("decisions", 0): 1})
+    assert pl.read_delta(str(tmp_path / "t")).height == 2
+
+
+def test_compaction_keeps_rows_and_offsets(tmp_path: Path) -> None:
+    table = ArchiveTable(tmp_path / "t")
+    for n in range(3):
+        table.append(rows(f"o{n}"), {("decisions", 0): n})
+    table.compact()
+    assert table.last_offset(("decisions", 0)) == 2
+    assert pl.read_delta(str(tmp_path / "t")).height == 3
+    assert len(DeltaTable(str(tmp_path / "t")).file_uris()) == 1
