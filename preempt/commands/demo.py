@@ -1,0 +1,111 @@
+"""`preempt demo`: the main job on the embedded stack."""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orders.errors import UserError
+from preempt.closing_summary import render_summary
+from preempt.console import console, emit
+from preempt.demo import DemoOptions, RunningDemo
+from preempt.demo import demo as run_demo
+from preempt.processes import ChildProcess, free_port
+from preempt.settings import Settings
+
+
+def demo(
+    *,
+    orders: int = 300_000,
+    days: float = 30,
+    seed: int = 7,
+    speed: str = "2400",
+    data_dir: Path | None = None,
+    serve: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(name="--json", negative=())] = False,
+) -> None:
+    """Run the main job from end to end, on a broker and a Valkey that it starts itself.
+
+    Makes a history of orders and outcomes, replays it for features, trains and registers a model,
+    and streams the last day through a worker. Leaves `summary.json` and `report.html` in the data
+    folder. Everything it starts ends with it.
+
+    For example:
+
+        preempt demo
+        preempt demo --orders 100000 --days 20 --speed max --json
+        preempt demo --data-dir /tmp/preempt --serve
+
+    Args:
+        orders: How many orders in all.
+        days: Over how many days; the last one is the live day.
+        seed: Another seed makes another shop.
+        speed: Seconds of the live day in one second, or "max" for as fast as it goes.
+        data_dir: Where everything is kept; PREEMPT_DATA_DIR, or `data`, when not given.
+        serve: Stay up afterwards, and print the addresses to open.
+        json: Print the summary as one JSON object.
+    """
+    # Also where the shell started us with SIGINT ignored, as it does in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    options = DemoOptions(
+        orders=orders,
+        days=days,
+        seed=seed,
+        speed=_speed(speed),
+        data_dir=data_dir or Settings().data_dir,
+    )
+    with run_demo(options) as finished:
+        console.print(render_summary(finished.summary))
+        console.print(f"\n{finished.folder.summary}\n{finished.folder.report}")
+        if json:
+            emit(finished.summary, as_json=True, text="")
+            sys.stdout.flush()  # somebody may wait for it at the other end of a pipe
+        if serve:
+            _serve(finished)
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise UserError(f"--speed is {text!r}, expected a number above 0, or max")
+    return speed
+
+
+def _serve(finished: RunningDemo) -> None:
+    """Keep everything up until Ctrl-C, with MLflow and the report to look at."""
+    folder = finished.folder.path
+    port = free_port()
+    mlflow = ChildProcess(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"),
+            *("--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", finished.settings.mlflow_uri),
+        ],
+        log=folder / "mlflow.log",
+        environment={"MLFLOW_DISABLE_TELEMETRY": "true"},
+        when_parent_dies=signal.SIGTERM,
+    )
+    with mlflow:
+        console.print(
+            f"\nReport   {finished.folder.report.as_uri()}"
+            f"\nMLflow   http://127.0.0.1:{port}"
+            f"\nKafka    {finished.stack.broker.bootstrap}"
+            f"\nValkey   {finished.stack.valkey.url}"
+            "\n\nThe workers stay up too. Ctrl-C stops everything.",
+            soft_wrap=True,
+        )
+        try:
+            while True:
+                finished.stack.check()
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            console.print("Stopped.")
