@@ -192,17 +192,13 @@ def _walk(trees, rows, out):
                     if -1.0 < value < CODE_END:  # NaN is not
                         code = np.int64(value)
                         word = bits_from[split] + (code >> 5)
-                        if word < bits_until[split]:
-                            left = (bits[word] >> (code & 31)) & 1 != 0
-                elif np.isnan(value) and missing == NAN_IS_MISSING:
+                        left = word < bits_until[split] and (bits[word] >> (code & 31)) & 1 != 0
+                elif (missing == NAN_IS_MISSING and np.isnan(value)) or (
+                    missing == ZERO_IS_MISSING and not abs(value) > ZERO  # NaN is missing too
+                ):
                     left = decision & DEFAULT_LEFT != 0
                 else:
-                    if np.isnan(value):
-                        value = 0.0
-                    if missing == ZERO_IS_MISSING and abs(value) <= ZERO:
-                        left = decision & DEFAULT_LEFT != 0
-                    else:
-                        left = value <= thresholds[split]
+                    left = (0.0 if np.isnan(value) else value) <= thresholds[split]
                 side = 0 if left else 1
                 out[row, feature] += step[split, side]
                 split = child[split, side]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import Calibration, probability
+from models.path_contributions import parse_trees, path_contributions
 from models.signature import Signature
 from orders.errors import UserError
 
@@ -55,6 +56,7 @@ class RiskModel:
         self.version = version or card.trees_sha256[:12]
         self._text = trees
         self._booster = lgb.Booster(model_str=trees)
+        self._paths = parse_trees(trees)
 
     @property
     def target(self) -> str:
@@ -85,17 +87,22 @@ class RiskModel:
         return np.asarray(self._booster.predict(encoded, raw_score=True, num_threads=ONE_THREAD))
 
     def contributions(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
-        """What each feature adds to the trees' log-odds (TreeSHAP), (n, F).
+        """What each feature adds to the trees' log-odds, (n, F).
 
-        Costs a hundred times a prediction: for the orders that are stopped, not for all.
+        A row's sum, plus `average_log_odds`, is its raw score. By the path that the row takes down
+        each tree (Saabas 2014): every split gives its feature the mean score of the training rows
+        on the side taken, less that of the training rows at the split. Costs about a prediction,
+        where TreeSHAP costs near a hundred; but of features that work together it favours those
+        near the leaves, and the sequence of splits matters (see `models.path_contributions`).
+
+        The first call in a process compiles, or reads the compiled code: up to a second.
         """
-        encoded = self.signature.encode(vectors)
-        if len(encoded) == 0:
-            return np.empty((0, len(self.signature.features)))
-        values = np.asarray(
-            self._booster.predict(encoded, pred_contrib=True, num_threads=ONE_THREAD)
-        )
-        return values[:, :-1]  # the last column is the average order
+        return path_contributions(self._paths, self.signature.encode(vectors))
+
+    @property
+    def average_log_odds(self) -> float:
+        """The trees' log-odds of the average training row, which contributions start from."""
+        return self._paths.base
 
     def save(self, folder: Path) -> None:
         """Write the two files of the artefact; the folder is made."""

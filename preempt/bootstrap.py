@@ -72,12 +72,14 @@ def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
         scorer = Scorer(features, state, model, policy, _ledger(settings))
     except SignatureMismatchError as error:
         raise UserError(f"model {settings.model!r} does not fit: {error}; train it again") from None
-    _warm(Scorer(features, InMemoryState(features), model, policy))
+    _warm(features, model, policy)
     return scorer
 
 
-def _warm(scorer: Scorer) -> None:
+def _warm(features: FeatureSet, model: RiskModel | None, policy: Policy) -> None:
     """Let everything that is compiled or loaded at first use be so before the first order."""
+    state = InMemoryState(features)
+    scorer = Scorer(features, state, model, policy)
     past = Instant(0)
     orders = [
         Order(order_id=f"warm-{n}", event_time=past, quantity=1, unit_price=1, currency="CNY")
@@ -86,6 +88,7 @@ def _warm(scorer: Scorer) -> None:
     outcomes = [Outcome(order_id="warm-0", kind="expired", event_time=past)]
     scorer.decide(orders, now=0)
     scorer.learn(outcomes)
+    state.compact()
 
 
 def _state(settings: Settings, features: FeatureSet, state_file: Path | None) -> FeatureState:

@@ -49,7 +49,7 @@ def build_app() -> App:
 def main() -> None:
     """Run the command line; exit 0 when done, 1 when it failed, 2 on wrong use."""
     try:
-        build_app()(exit_on_error=False)
+        build_app()(sys.argv[1:], exit_on_error=False)
     except CycloptsError:
         sys.exit(2)
     except UserError as error:

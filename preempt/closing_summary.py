@@ -28,7 +28,7 @@ def _day(summary: Summary) -> Table:
         "",
         Text(
             f"{summary.lost:,} lost · {summary.duplicates:,} repeated · "
-            f"{summary.dead_letters:,} dead letters",
+            f"{summary.dead_letters:,} dead",
             style="" if answered else "bold red",
         ),
     )

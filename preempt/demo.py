@@ -27,7 +27,7 @@ from preempt.live_snapshot import RollingView, order_facts
 from preempt.live_stream import Answered, Decided, Publisher, stream, wait_until_assigned
 from preempt.live_view import LiveView
 from preempt.processes import ChildProcess, FolderLock
-from preempt.settings import Settings, overridden
+from preempt.settings import Settings, load_settings
 from preempt.traffic import end_offsets, events_of
 from serving.policy import Policy
 from streams.archive_table import ArchiveTable
@@ -132,8 +132,7 @@ def demo(options: DemoOptions) -> Iterator[RunningDemo]:
         running.enter_context(folder.claimed())
         with console.status("Starting broker and Valkey"):
             stack = running.enter_context(EmbeddedStack(folder.path))
-        settings = overridden(
-            Settings(),
+        settings = load_settings(
             broker=stack.broker.bootstrap,
             redis_url=stack.valkey.url,
             data_dir=folder.path,

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
-from confluent_kafka import ConsumerGroupState, Message
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Message
 
 from orders.errors import UserError
 from preempt.processes import ChildProcess
@@ -16,6 +15,7 @@ from preempt.traffic import Sent, end_offsets, publish, read
 from serving.decisions import Decision, decision_decoder
 from streams.answers import source_of
 from streams.archive import decision_frame
+from streams.broker import working_members
 from streams.topics import Topics
 
 Answered = tuple[Decision, int, int]  # with the append times of the order and of the decision
@@ -125,11 +125,9 @@ def wait_until_assigned(
     Raises:
         UserError: the worker ended, or has not joined within `timeout_s` seconds.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        [found] = admin.describe_consumer_groups([group], request_timeout=10).values()
-        if found.result().state == ConsumerGroupState.STABLE:
+        if working_members(bootstrap, group):
             return
         if not worker.running:
             raise UserError(f"the worker ended; its log {worker.log} ends: {worker.log_tail()}")

@@ -10,7 +10,7 @@ import faust
 
 from orders.decoding import decode_orders
 from preempt.bootstrap import build_scorer, prepare_topics, wall_clock
-from preempt.settings import Settings
+from preempt.settings import Settings, load_settings
 from serving.decisions import decision_encoder
 from streams.answers import SOURCE_HEADER, Source
 
@@ -55,4 +55,4 @@ def per_message_app(settings: Settings) -> faust.App:
 
 
 if __name__ == "__main__":
-    faust.Worker(per_message_app(Settings()), loglevel="WARNING").execute_from_commandline()
+    faust.Worker(per_message_app(load_settings()), loglevel="WARNING").execute_from_commandline()

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from orders.errors import UserError
 
 PREFIX = "PREEMPT_"
 
@@ -50,7 +52,16 @@ class Settings(BaseSettings):
         }
 
 
-def overridden(settings: Settings, **options: object) -> Settings:
-    """Settings with the options that were given, those that are not None."""
+def load_settings(**options: object) -> Settings:
+    """Settings from the environment, and from the options that were given, those not None.
+
+    Raises:
+        UserError: a value is of the wrong type or out of range; names the variable.
+    """
     given = {name: value for name, value in options.items() if value is not None}
-    return Settings.model_validate(settings.model_dump() | given)
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"{PREFIX}{str(first['loc'][0]).upper()}" if first["loc"] else "settings"
+        raise UserError(f"{name} is {first['input']!r}: {first['msg'].lower()}") from None

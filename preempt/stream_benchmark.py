@@ -24,7 +24,7 @@ from preempt.console import console
 from preempt.embedded import EmbeddedStack
 from preempt.live_stream import Decided, Publisher, wait_until_assigned
 from preempt.processes import ChildProcess
-from preempt.settings import Settings, overridden
+from preempt.settings import Settings, load_settings
 from preempt.traffic import Sent, end_offsets, events_of, publish, read
 from streams.topics import Topics
 from training.simulation.config import SimulationConfig
@@ -108,8 +108,7 @@ class Benchmark:
 
     def _prepare(self, orders: int | None) -> tuple[Settings, Topics, list[Sent]]:
         self._runs += 1
-        settings = overridden(
-            Settings(),
+        settings = load_settings(
             broker=self._stack.broker.bootstrap,
             redis_url=self._stack.valkey.url,
             topic_prefix=f"run{self._runs}-",

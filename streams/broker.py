@@ -2,11 +2,17 @@
 
 from collections.abc import Mapping
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import ConsumerGroupState, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from orders.errors import UserError
+
+_COORDINATOR_COMES = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 def check_broker(bootstrap: str, timeout: float = 5.0) -> dict[str, int]:
@@ -56,6 +62,24 @@ def create_topics(
                 raise UserError(
                     f"the broker refuses topic {name!r}: {error.args[0].str()}"
                 ) from error
+
+
+def working_members(bootstrap: str, group: str, timeout: float = 10.0) -> int:
+    """How many members of a consumer group hold partitions; 0 while the group is rebalancing.
+
+    Also 0 while the broker has no coordinator for the group yet.
+    """
+    admin = _admin(bootstrap)  # must outlive its futures
+    described = admin.describe_consumer_groups([group], request_timeout=timeout)
+    try:
+        found = described[group].result(timeout)
+    except KafkaException as error:
+        if error.args[0].code() in _COORDINATOR_COMES:
+            return 0
+        raise
+    if found.state != ConsumerGroupState.STABLE:
+        return 0
+    return sum(bool(m.assignment and m.assignment.topic_partitions) for m in found.members)
 
 
 def _admin(bootstrap: str) -> AdminClient:

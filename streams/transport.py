@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
+from aiokafka import TopicPartition
 from aiokafka.errors import ConsumerStoppedError
 from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
@@ -122,6 +123,11 @@ class ChunkedConsumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Seek to the committed offsets; what is under way is forgotten and delivered again."""
         await super().perform_seek()
+        # A partition without a committed offset would stay where the last fetch left it, and what
+        # was fetched across the rebalance would never be read.
+        fresh = [tp for tp in self.assignment() if self._read_offset[tp] is None]
+        if fresh:
+            await self._thread.seek_to_beginning(*(TopicPartition(*tp) for tp in fresh))
         self._outstanding.clear()
         self._committable.clear()
         self.epoch += 1

@@ -1,16 +1,11 @@
 """`preempt backfill`: point-in-time features by replay."""
 
-import os
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import polars as pl
-import pyarrow.parquet as pq
 from cyclopts import Parameter
 
 from features.feature_set import (
@@ -19,8 +14,9 @@ from features.feature_set import (
     attributes_of,
     feature_set,
 )
+from features.frame_file import frame_writer
 from features.memory import InMemoryState
-from features.replay import frame_schema, replay
+from features.replay import replay
 from features.snapshot import SnapshotError
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
@@ -44,6 +40,10 @@ def backfill(
     Orders and outcomes are streamed, so the data set may be larger than memory. The frame has
     `order_id`, `event_time` and one column a feature.
 
+    For example:
+
+        preempt backfill data/history --out data/frame.parquet --until 2025-03-01T00:00:00Z
+
     Args:
         directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
         out: The Parquet file to write.
@@ -53,9 +53,6 @@ def backfill(
         state_in: Start from a state that `--state-out` wrote.
         state_out: Write the state after the last event to this file.
         json: Print one JSON object.
-
-    Examples:
-        preempt backfill data/history --out data/frame.parquet --until 2025-03-01T00:00:00Z
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
@@ -75,9 +72,9 @@ def backfill(
 
     started = time.perf_counter()
     written = 0
-    with progress("Replaying orders", total) as bar, _parquet(out, declared) as writer:
+    with progress("Replaying orders", total) as bar, frame_writer(out, declared) as write:
         for frame in replay(orders, outcomes, state, declared, start=from_, stop=until):
-            writer.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+            write(frame)
             written += len(frame)
             bar.advance(bar.task_ids[0], len(frame))
     seconds = time.perf_counter() - started
@@ -104,22 +101,3 @@ def _loaded(path: Path, declared: FeatureSet) -> InMemoryState:
         return InMemoryState.load(path, declared)[0]
     except (SnapshotError, FeatureSetMismatchError) as error:
         raise UserError(str(error)) from None
-
-
-@contextmanager
-def _parquet(path: Path, declared: FeatureSet) -> Iterator[pq.ParquetWriter]:
-    """A writer whose file appears under its name only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    empty = pl.DataFrame(schema=frame_schema(declared))
-    schema = empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    schema = schema.with_metadata({"feature_hash": declared.hash})
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            yield writer
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

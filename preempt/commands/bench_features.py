@@ -41,14 +41,15 @@ def bench_features(
 ) -> None:
     """Measure the feature engine alone, on made-up traffic of 30 days.
 
+    For example:
+
+        preempt bench features --orders 1000000 --json
+
     Args:
         store: Where the state is kept.
         orders: How many orders.
         seed: The traffic's seed.
         json: Print one JSON object.
-
-    Examples:
-        preempt bench features --orders 1000000 --json
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")

@@ -15,7 +15,7 @@ from orders.decoding import decode_orders
 from orders.errors import UserError
 from preempt.bootstrap import build_scorer, wall_clock
 from preempt.console import console, progress
-from preempt.settings import Settings, overridden
+from preempt.settings import load_settings
 from serving.decisions import Decision
 
 CHUNK = 500
@@ -55,11 +55,10 @@ def decide(
     live stream gives. A line that is no order is reported on stderr with its number and left
     out; the others are decided all the same, and the command ends with 1.
 
-    Examples:
+    For example:
+
         preempt decide orders.jsonl
-
         preempt decide orders.jsonl --rules my-rules.toml --model risk --out decisions.jsonl
-
         head -1000 orders.jsonl | preempt decide - --state state.bin
 
     Args:
@@ -71,7 +70,7 @@ def decide(
         tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
         json: Accepted for uniformity; the output is always JSON Lines.
     """
-    settings = overridden(Settings(), rules=rules, model=model, tracking_uri=tracking_uri)
+    settings = load_settings(rules=rules, model=model, tracking_uri=tracking_uri)
     settings = settings.model_copy(update={"store": "memory", "redis_url": None})  # offline
     with ExitStack() as files:
         lines = _opened(files, orders)

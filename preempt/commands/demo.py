@@ -14,12 +14,12 @@ from preempt.console import console, emit
 from preempt.demo import DemoOptions, RunningDemo
 from preempt.demo import demo as run_demo
 from preempt.processes import ChildProcess, free_port
-from preempt.settings import Settings
+from preempt.settings import load_settings
 
 
 def demo(
     *,
-    orders: int = 300_000,
+    orders: int = 200_000,
     days: float = 30,
     seed: int = 7,
     speed: str = "2400",
@@ -56,7 +56,7 @@ def demo(
         days=days,
         seed=seed,
         speed=_speed(speed),
-        data_dir=data_dir or Settings().data_dir,
+        data_dir=data_dir or load_settings().data_dir,
     )
     with run_demo(options) as finished:
         console.print(render_summary(finished.summary))

@@ -14,11 +14,12 @@ from preempt.console import emit
 def features_list(*, json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
     """List the declared features.
 
+    For example:
+
+        preempt features list --json
+
     Args:
         json: Print one JSON list.
-
-    Examples:
-        preempt features list --json
     """
     rows = listing(feature_set())
     if json:

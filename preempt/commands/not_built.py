@@ -14,7 +14,8 @@ Json = Annotated[bool, Parameter(name="--json", negative=())]
 def parity(*, data_dir: Path | None = None, sample: int = 1_000, json: Json = False) -> None:
     """Compare served vectors with recomputed ones. Not built yet.
 
-    Examples:
+    For example:
+
         preempt parity --data-dir data --sample 1000 --json
 
     Args:
@@ -30,7 +31,8 @@ def report(
 ) -> None:
     """Write the reports of a time range. Not built yet.
 
-    Examples:
+    For example:
+
         preempt report --from 2026-03-01T00:00:00Z --to 2026-03-08T00:00:00Z --out reports
 
     Args:
@@ -44,7 +46,8 @@ def report(
 def gateway(*, port: int = 8080) -> None:
     """Serve decisions over HTTP. Not built yet.
 
-    Examples:
+    For example:
+
         preempt gateway --port 8080
 
     Args:
@@ -62,7 +65,8 @@ def _rules_command(name: str, what: str) -> None:
 
     command.__doc__ = f"""{what} Not built yet.
 
-    Examples:
+    For example:
+
         preempt rules {name} rules.toml
 
     Args:

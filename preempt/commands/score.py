@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from preempt.console import console, emit
-from preempt.settings import Settings
+from preempt.settings import load_settings
 
 
 def score(
@@ -44,7 +44,7 @@ def score(
     from training.frame import open_frame
     from training.train import frame_hash, predict_rows
 
-    settings = Settings()
+    settings = load_settings()
     rules = rules or settings.rules
     policy = Policy.load(rules) if rules else Policy.default()
     found = load_model(model, tracking_uri or settings.mlflow_uri)

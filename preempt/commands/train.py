@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from preempt.console import console, emit, progress
-from preempt.settings import Settings
+from preempt.settings import load_settings
 
 
 def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
@@ -89,7 +89,7 @@ def train(
     from training.tracking import record
     from training.train import Recipe, train_model
 
-    uri = tracking_uri or Settings().mlflow_uri
+    uri = tracking_uri or load_settings().mlflow_uri
     with console.status("Opening the registry"):
         mlflow_client(uri)  # a registry that does not answer is told before the work, not after
     with progress("Growing trees", None) as bar:

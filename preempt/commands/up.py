@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from preempt.console import console, emit
 from preempt.embedded import EmbeddedStack
-from preempt.settings import Settings
+from preempt.settings import load_settings
 
 
 def up(
@@ -25,7 +25,8 @@ def up(
     with `--json` as one object. Both servers listen on 127.0.0.1 only, at ports that change from
     start to start; their data stays in the data folder.
 
-    Examples:
+    For example:
+
         preempt up --data-dir data
 
     Args:
@@ -36,7 +37,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with EmbeddedStack(data_dir or Settings().data_dir) as stack:
+        with EmbeddedStack(data_dir or load_settings().data_dir) as stack:
             environment = stack.environment()
             lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items()]
             emit(environment, as_json=json, text="\n".join(lines))

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from preempt.bootstrap import build_archive_worker, build_scoring_worker
-from preempt.settings import Settings, overridden
+from preempt.settings import load_settings
 from streams.worker import run_worker
 
 
@@ -55,8 +55,7 @@ def worker(
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    settings = overridden(
-        Settings(),
+    settings = load_settings(
         broker=broker,
         worker_name=name,
         topic_prefix=topic_prefix,

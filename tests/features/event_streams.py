@@ -20,6 +20,7 @@ from features.declare import (
 )
 from features.definitions import FEATURES
 from features.feature_set import feature_set
+from features.memory import HORIZON_MS
 from features.state import FeatureState
 from orders.events import Instant, Order, Outcome
 
@@ -43,7 +44,11 @@ _steps = st.sampled_from([0, 0, 0, 1, 60_000, 300_000, 3_600_000, 1000 * DAY, 10
 _offsets = st.builds(
     lambda a, b, nudge: START + a + b + nudge, _steps, _steps, st.sampled_from([-1, 0, 0, 0, 1])
 )
-_far = st.builds(lambda near, days: near + days * 1000 * DAY, _offsets, st.integers(0, 100))
+_far = st.builds(
+    lambda near, days: near + days * 1000 * DAY, _offsets, st.sampled_from([0, 0, 15, 30, 45, 75])
+)
+# The shortest horizon has its edge where the longest window has its own.
+horizons = st.sampled_from([1000 * MONTH, HORIZON_MS])
 
 _values = st.sampled_from(["a", "a", "b", "c", None])
 _ips = st.sampled_from([None, "10.0.0.1", "10.0.0.2", "10.0.1.1"])

@@ -12,7 +12,7 @@ from features.feature_set import feature_set
 from features.memory import HORIZON_MS, InMemoryState
 from orders.events import Order, Outcome
 from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, frame_from_orders, frame_from_outcomes
-from tests.features.event_streams import FEATURE_SET, apply, columns, orders, streams
+from tests.features.event_streams import FEATURE_SET, apply, columns, horizons, orders, streams
 
 _quick = settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -60,10 +60,10 @@ def test_a_future_event_changes_nothing_earlier(
     )
 
 
-@given(streams(far=True))
-@_quick
-def test_compaction_changes_no_feature(events: list[Order | Outcome]) -> None:
-    plain, compacted = InMemoryState(FEATURE_SET), InMemoryState(FEATURE_SET)
+@given(streams(far=True), horizons)
+@settings(max_examples=100, deadline=None)
+def test_compaction_changes_no_feature(events: list[Order | Outcome], horizon_ms: int) -> None:
+    plain, compacted = (InMemoryState(FEATURE_SET, horizon_ms) for _ in range(2))
     for event in events:
         expected = plain.apply(columns([event]))
         compacted.compact()

@@ -1,15 +1,17 @@
+from collections.abc import Sequence
+
 import numpy as np
 from hypothesis import given, settings
 
 from features.memory import HORIZON_MS, InMemoryState
-from orders.events import Order, Outcome
-from tests.features.event_streams import FEATURE_SET, apply, streams
+from orders.events import Instant, Order, Outcome
+from tests.features.event_streams import FEATURE_SET, START, apply, horizons, streams
 from tests.features.polars_oracle import oracle
 
 
-def assert_equals_oracle(events: list[Order | Outcome]) -> None:
-    got = apply(InMemoryState(FEATURE_SET), events)
-    expected = oracle(events, FEATURE_SET, HORIZON_MS)
+def assert_equals_oracle(events: Sequence[Order | Outcome], horizon_ms: int = HORIZON_MS) -> None:
+    got = apply(InMemoryState(FEATURE_SET, horizon_ms), events)
+    expected = oracle(events, FEATURE_SET, horizon_ms)
     for column, name in enumerate(FEATURE_SET.names):
         np.testing.assert_array_equal(got[:, column], expected[:, column], err_msg=name)
 
@@ -20,7 +22,30 @@ def test_every_feature_equals_the_oracle_bit_for_bit(events: list[Order | Outcom
     assert_equals_oracle(events)
 
 
-@given(streams(far=True))
+@given(streams(far=True), horizons)
 @settings(max_examples=60, deadline=None)
-def test_so_it_does_when_events_come_months_late(events: list[Order | Outcome]) -> None:
-    assert_equals_oracle(events)
+def test_so_it_does_when_events_come_months_late(
+    events: list[Order | Outcome], horizon_ms: int
+) -> None:
+    assert_equals_oracle(events, horizon_ms)
+
+
+def test_so_it_does_for_a_hot_key_with_many_values() -> None:
+    draw = np.random.default_rng(3)
+    orders = [
+        Order(
+            order_id=f"o{i}",
+            event_time=Instant(START + 60_000 * i - int(draw.integers(3)) * 600_000),
+            account=f"u{draw.integers(90)}",
+            device="d",
+            ip=f"10.0.0.{draw.integers(9)}",
+            phone=f"138{draw.integers(70):08}",
+            address=f"{draw.integers(30)} long road",
+            payment=f"p{draw.integers(25)}",
+            quantity=1,
+            unit_price=100,
+            currency="CNY",
+        )
+        for i in range(250)
+    ]
+    assert_equals_oracle(orders)

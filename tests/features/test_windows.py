@@ -140,10 +140,12 @@ def test_an_outcome_of_an_unknown_order_is_counted(place, meet, state) -> None:
     assert place("a", 1, account="u")["account_expired_24h"] == 0
 
 
-def test_a_chargeback_finds_its_order_weeks_later(place, meet) -> None:
+@pytest.mark.parametrize(("after", "found"), [(HORIZON_MS, 1), (HORIZON_MS + 1, 0)])
+def test_a_chargeback_finds_its_order_until_the_horizon(place, meet, after, found, state) -> None:
     place("a", 0, device="d")
-    meet("a", "charged_back", 44 * DAY)
-    assert place("b", 50 * DAY, device="d")["device_bad_30d"] == 1
+    meet("a", "charged_back", after)
+    assert state.unattributed == 1 - found
+    assert place("b", after + DAY, device="d")["device_bad_30d"] == found
 
 
 def test_an_address_is_known_when_the_account_completed_an_order_there(place, meet) -> None:

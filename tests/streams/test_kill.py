@@ -1,6 +1,7 @@
 """Every order gets exactly one decision, whatever happens to the worker."""
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from preempt.live_stream import Publisher
 from preempt.processes import ChildProcess
 from preempt.traffic import end_offsets, read
 from serving.decisions import decision_decoder
-from streams.broker import create_topics
+from streams.broker import create_topics, working_members
 from streams.topics import ORDERED_BY_ARRIVAL, Topics
 from tests.streams.traffic_maker import plain_orders, sent
 
@@ -70,6 +71,16 @@ def all_of(bootstrap: str, topics: Topics) -> Counter[str]:
     return counts
 
 
+def wait_for_members(bootstrap: str, group: str, count: int) -> None:
+    """Until that many workers of the group hold partitions."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if working_members(bootstrap, group) >= count:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"{group} has not {count} workers with partitions")
+
+
 def assert_one_each(counts: Counter[str], orders: Sequence) -> None:
     assert set(counts) == {order.order_id for order in orders}
     assert set(counts.values()) == {1}
@@ -110,6 +121,7 @@ def test_when_one_of_two_workers_is_killed_the_other_takes_over(
         worker(kafka.bootstrap, topic_prefix, tmp_path, "one") as one,
         worker(kafka.bootstrap, topic_prefix, tmp_path, "two") as two,
     ):
+        wait_for_members(kafka.bootstrap, topics.score_group, 2)
         publisher.start()
         decided(kafka.bootstrap, topics, len(orders) // 3)
         one.kill()
