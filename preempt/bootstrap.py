@@ -4,6 +4,7 @@ import gc
 import time
 from pathlib import Path
 
+import numpy as np
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -24,7 +25,7 @@ from streams.app import archive_app, scoring_app
 from streams.archive import Archive, name_features
 from streams.broker import check_broker, create_topics
 from streams.scoring import Scoring
-from streams.topics import ORDERED_BY_ARRIVAL, Topics
+from streams.topics import TOPIC_CONFIG, Topics
 from streams.worker import ChunkedApp
 
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
@@ -58,6 +59,11 @@ def feature_set_of(model: RiskModel | None) -> FeatureSet:
     )
 
 
+def build_policy(settings: Settings) -> Policy:
+    """The rules and tiers that settings name, or those that come with the package."""
+    return Policy.load(settings.rules) if settings.rules else Policy.default()
+
+
 def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
     """Features, model, rules and policy.
 
@@ -66,7 +72,7 @@ def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
     """
     model = build_model(settings)
     features = feature_set_of(model)
-    policy = Policy.load(settings.rules) if settings.rules else Policy.default()
+    policy = build_policy(settings)
     state = _state(settings, features, state_file)
     try:
         scorer = Scorer(features, state, model, policy, _ledger(settings))
@@ -89,6 +95,8 @@ def _warm(features: FeatureSet, model: RiskModel | None, policy: Policy) -> None
     scorer.decide(orders, now=0)
     scorer.learn(outcomes)
     state.compact()
+    if model is not None:
+        model.contributions(np.full((1, len(features.names)), np.nan))
 
 
 def _state(settings: Settings, features: FeatureSet, state_file: Path | None) -> FeatureState:
@@ -111,10 +119,15 @@ def _ledger(settings: Settings) -> InMemoryLedger | RedisLedger:
         client.ping()
     except (RedisError, ValueError) as error:
         raise UserError(
-            f"no Redis answers at {settings.redis_url!r}: {error}; start it, correct "
+            f"no Redis answers at {_without_password(settings.redis_url)}: {error}; start it, correct "
             "PREEMPT_REDIS_URL, or leave it out"
         ) from error
     return RedisLedger(client, settings.decision_ttl_s, prefix=settings.topic_prefix)
+
+
+def _without_password(url: str) -> str:
+    scheme, found, rest = url.rpartition("://")
+    return f"{scheme}{found}{rest.rpartition('@')[2]}"
 
 
 def prepare_topics(settings: Settings) -> Topics:
@@ -125,7 +138,10 @@ def prepare_topics(settings: Settings) -> Topics:
     """
     topics = Topics(settings.topic_prefix)
     create_topics(
-        settings.broker, topics.partitions(settings.partitions), config=ORDERED_BY_ARRIVAL
+        settings.broker,
+        topics.partitions(settings.partitions),
+        config=TOPIC_CONFIG,
+        replicas=settings.replicas,
     )
     existing = check_broker(settings.broker)
     counts = {name: existing[name] for name in (topics.orders, topics.outcomes, topics.decisions)}
@@ -173,7 +189,12 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
 def build_archive_worker(settings: Settings) -> tuple[ChunkedApp, Archive]:
     """A Faust app that puts orders, outcomes and decisions into Delta tables, and these tables."""
     topics = prepare_topics(settings)
-    archive = Archive(settings.archive_dir, topics, max_message_bytes=settings.max_message_bytes)
+    archive = Archive(
+        settings.archive_dir,
+        topics,
+        max_message_bytes=settings.max_message_bytes,
+        max_future_ms=settings.max_future_s * 1000,
+    )
     app = archive_app(
         group=topics.archive_group,
         bootstrap=settings.broker,

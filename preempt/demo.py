@@ -20,7 +20,7 @@ from features.memory import InMemoryState
 from features.replay import replay
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
-from preempt.bootstrap import prepare_topics, wall_clock
+from preempt.bootstrap import build_policy, prepare_topics, wall_clock
 from preempt.console import console, progress
 from preempt.embedded import EmbeddedStack
 from preempt.live_snapshot import RollingView, order_facts
@@ -29,7 +29,6 @@ from preempt.live_view import LiveView
 from preempt.processes import ChildProcess, FolderLock
 from preempt.settings import Settings, load_settings
 from preempt.traffic import end_offsets, events_of
-from serving.policy import Policy
 from streams.archive_table import ArchiveTable
 from streams.topics import Topics
 from training.live_day import summarise
@@ -100,6 +99,10 @@ class DemoFolder:
         lock = FolderLock(self.path, what="a demo")
         lock.acquire()
         try:
+            for name in ("broker", "valkey"):  # perhaps `preempt up` runs on them
+                server = FolderLock(self.path / name, what=f"the {name}")
+                server.acquire()
+                server.release()
             for name in MADE_ANEW:
                 shutil.rmtree(self.path / name, ignore_errors=True)
             for file in (self.frame, self.state, self.summary, self.report):
@@ -149,7 +152,7 @@ def demo(options: DemoOptions) -> Iterator[RunningDemo]:
         live = _live_day(folder, settings, config, options.speed, running)
         summary = summarise(live)
         folder.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
-        tiers = Policy.default().tiers
+        tiers = build_policy(settings).tiers
         thresholds = {
             "sms": tiers.sms.starts,
             "call": tiers.call.starts,
@@ -285,6 +288,7 @@ def _wait_for_archive(settings: Settings, topics: Topics, archiver: ChildProcess
     deadline = time.monotonic() + ARCHIVE_S
     with console.status("Waiting for the archive"):
         while any(table.last_offset((topics.decisions, p)) < end - 1 for p, end in ends.items()):
+            table.refresh()
             if not archiver.running or time.monotonic() > deadline:
                 raise UserError(
                     f"the archive is not complete; its log {archiver.log} ends: "

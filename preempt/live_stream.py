@@ -5,15 +5,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 import polars as pl
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 
 from orders.errors import UserError
 from preempt.processes import ChildProcess
 from preempt.traffic import Sent, end_offsets, publish, read
 from serving.decisions import Decision, decision_decoder
-from streams.answers import source_of
+from streams.answers import dead_letter_decoder, source_of
 from streams.archive import decision_frame
 from streams.broker import working_members
 from streams.topics import Topics
@@ -158,7 +159,7 @@ def stream(
         UserError: the worker ended, or nothing is decided any more.
     """
     start = end_offsets(bootstrap, topics.decisions)
-    dead_before = sum(end_offsets(bootstrap, topics.dead_letter).values())
+    dead_before = end_offsets(bootstrap, topics.dead_letter)
     decided = Decided()
     fresh: list[Answered] = []
     publisher.start()
@@ -173,8 +174,7 @@ def stream(
             tick = now
             if now - looked >= 1:
                 looked = now
-                dead_letters = sum(end_offsets(bootstrap, topics.dead_letter).values())
-                decided.dead_letters = dead_letters - dead_before
+                decided.dead_letters = _dead_orders(bootstrap, topics, dead_before)
             on_tick(decided, fresh)
             if fresh or publisher.busy:
                 news = now
@@ -189,6 +189,24 @@ def stream(
                     f"{waiting} orders are not decided and nothing came for {SILENCE_S:g} s; "
                     f"see the worker's log {worker.log}"
                 )
+    except KafkaException as error:
+        raise UserError(f"the broker at {bootstrap} failed: {error.args[0]}") from error
     finally:
         publisher.stop()
     return decided
+
+
+def _dead_orders(bootstrap: str, topics: Topics, start: dict[int, int]) -> int:
+    """How many different messages of `orders` were dead-lettered since."""
+    end = end_offsets(bootstrap, topics.dead_letter)
+    count = sum(end.values()) - sum(start.values())
+    if not count:
+        return 0
+    found: set[tuple[int, int]] = set()
+    for message in islice(
+        (m for m in read(bootstrap, topics.dead_letter, idle_s=5, offsets=start) if m), count
+    ):
+        letter = dead_letter_decoder.decode(message.value() or b"")
+        if letter.topic == topics.orders:
+            found.add((letter.partition, letter.offset))
+    return len(found)

@@ -21,6 +21,7 @@ class Settings(BaseSettings):
     redis_url: str | None = None  # where decisions are remembered; None: in the worker only
     topic_prefix: str = ""
     worker_name: str | None = None  # with a name a worker has its partitions back at once
+    replicas: int = Field(default=1, ge=1, le=32767)  # of topics that are created
     partitions: int = Field(default=4, ge=1, le=1024)
     store: Literal["memory", "redis"] = "memory"
     tracking_uri: str | None = None  # None: SQLite in the data folder

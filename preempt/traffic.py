@@ -103,6 +103,8 @@ def publish(
             producer.poll(min(wait, 0.05))
             if stop is not None and stop.is_set():
                 break
+        if stop is not None and stop.is_set():
+            break
         while True:
             try:
                 producer.produce(event.topic, event.value, event.key, on_delivery=delivered)
@@ -114,7 +116,10 @@ def publish(
             producer.poll(0)
         if on_sent is not None:
             on_sent(event)
-    remaining = producer.flush(60)
+    halted = stop is not None and stop.is_set()
+    remaining = producer.flush(1 if halted else 60)
+    if halted:
+        return sent
     if failures:
         raise KafkaException(failures[0])
     if remaining:

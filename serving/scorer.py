@@ -146,7 +146,7 @@ class Scorer:
         reasons = rule_reasons(matched, self._matcher.rules)
         stopped = np.flatnonzero((verdicts.tier != PASS) & (verdicts.model_points > 0))
         if self._model is not None and len(stopped):
-            # Contributions cost more than a prediction: only orders that are stopped get them,
+            # Contributions are for people: only orders that are stopped get them,
             # and of these only the ones that the model speaks against.
             of_model = model_reasons(
                 self._model.contributions(vectors[stopped]),

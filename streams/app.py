@@ -2,8 +2,11 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 
+from orders.errors import UserError
+from serving.ledger import LedgerUnavailableError
 from streams.answers import Answer
 from streams.archive import Archive
 from streams.chunks import Batch, Chunk, take_chunks
@@ -13,7 +16,9 @@ from streams.scoring import Scoring
 from streams.topics import Topics
 from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transport_app
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("streams.process")
+
+LEDGER_PATIENCE_S = 30.0
 
 
 class Progress:
@@ -98,24 +103,43 @@ def scoring_app(
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
-        for each in answers:
-            producer.produce(
-                each.topic,
-                each.value,
-                key=each.key,
-                partition=each.partition,
-                headers=each.headers,
-            )
-        if answers:
-            await producer.flush()
+        # Dead letters are safe before the first decision goes out: the newest decision of a
+        # partition says that everything up to it has been answered.
+        dead = [each for each in answers if each.topic == topics.dead_letter]
+        decisions = [each for each in answers if each.topic != topics.dead_letter]
+        for some in (dead, decisions):
+            for each in some:
+                producer.produce(
+                    each.topic,
+                    each.value,
+                    key=each.key,
+                    partition=each.partition,
+                    headers=each.headers,
+                )
+            if some:
+                await producer.flush()
         batch.ack()
+
+    async def decide(chunks: Sequence[Chunk]) -> list[Answer]:
+        """Decide, and try again while the ledger does not answer."""
+        deadline = time.monotonic() + LEDGER_PATIENCE_S
+        while True:
+            try:
+                return scoring.decide(chunks)
+            except LedgerUnavailableError as error:
+                if time.monotonic() > deadline:
+                    raise UserError(
+                        f"{error}; Redis did not answer for {LEDGER_PATIENCE_S:g} s, start it again"
+                    ) from None
+                logger.warning("%s; trying again", error)
+                await asyncio.sleep(0.5)
 
     @app.agent(chunk_topic(app, topics.orders), name="score")
     async def score(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
-            answers = scoring.decide(fresh)
+            answers = await decide(fresh)
             progress.cover(batch.chunks)
             await answer(batch, answers)
 

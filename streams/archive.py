@@ -4,6 +4,7 @@ Rows carry where they stand in the log: `partition`, `offset`, and `appended_tim
 took them. What cannot be decoded is left to the score and feedback agents, which dead-letter it.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from streams.answers import source_of
 from streams.archive_table import ArchiveTable
 from streams.chunks import Chunk, Record
 from streams.topics import Topics
+
+logger = logging.getLogger("streams.process")
+
+COMPACT_AFTER = 500  # commits
 
 REASONS = pl.List(
     pl.Struct({"code": pl.String, "points": pl.Float64, "text": pl.String, "text_zh": pl.String})
@@ -49,11 +54,12 @@ class Archive:
     """The Delta tables `orders`, `outcomes` and `decisions` under one folder.
 
     Args:
-        folder: where the tables are, a path or a URL that Delta understands.
+        folder: where the tables are.
         topics: names of the topics.
         max_records: most records in one commit.
         linger_s: how long to wait between commits, so that they do not become tiny.
         max_message_bytes: larger messages are dead-lettered elsewhere and left out here.
+        max_future_ms: so are events whose own time is later than their arrival by more.
     """
 
     def __init__(
@@ -64,7 +70,10 @@ class Archive:
         max_records: int = 20_000,
         linger_s: float = 1.0,
         max_message_bytes: int,
+        max_future_ms: float,
     ) -> None:
+        self._commits = 0
+        self._max_future_ms = max_future_ms
         self.max_records = max_records
         self.linger_s = linger_s
         self._max_message_bytes = max_message_bytes
@@ -82,6 +91,7 @@ class Archive:
     def store(self, chunks: Sequence[Chunk]) -> None:
         """Add the records that the tables do not hold yet: one commit a table."""
         for topic, (table, rows) in self._tables.items():
+            table.refresh()
             fresh: list[Chunk] = []
             last: dict[tuple[str, int], int] = {}
             for chunk in chunks:
@@ -95,11 +105,15 @@ class Archive:
                     last[where] = records[-1].offset
             if fresh:
                 table.append(rows(fresh), last)
+                self._commits += 1
+        if self._commits >= COMPACT_AFTER:
+            self.compact()
 
     def compact(self) -> None:
         """Join the small files of every table."""
         for table, _ in self._tables.values():
             table.compact()
+        self._commits = 0
 
     def _orders(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
         events, log = self._decoded(chunks, decode_orders)
@@ -113,12 +127,23 @@ class Archive:
         return frame_from_outcomes(events).with_columns(*log)
 
     def _decisions(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
-        records = [(chunk.partition, record) for chunk in chunks for record in chunk.records]
-        frame = decision_frame(
-            [decision_decoder.decode(record.value) for _, record in records if record.value]
-        )
-        appended = [source_of(record.headers).appended for _, record in records]
-        return frame.with_columns(_time("order_appended_time", appended), *_log(records))
+        decisions, appended, kept = [], [], []
+        for chunk in chunks:
+            for record in chunk.records:
+                try:
+                    decisions.append(decision_decoder.decode(record.value or b""))
+                    appended.append(source_of(record.headers).appended)
+                except (msgspec.DecodeError, ValueError) as error:
+                    del decisions[len(appended) :]
+                    # Only we write decisions; a stranger's record must not stop the archive.
+                    logger.error(
+                        "%s-%d offset %d is no decision and is left out: %s",
+                        *(chunk.topic, chunk.partition, record.offset, error),
+                    )
+                else:
+                    kept.append((chunk.partition, record))
+        order_appended = _time("order_appended_time", appended)
+        return decision_frame(decisions).with_columns(order_appended, *_log(kept))
 
     def _decoded(
         self, chunks: Sequence[Chunk], decode: Callable[..., Decoded]
@@ -127,7 +152,12 @@ class Archive:
         decoded = decode(
             [record.value for _, record in records], size_limit=self._max_message_bytes
         )
-        return decoded.events, _log([records[index] for index in decoded.indices])
+        kept = [
+            (event, records[index])
+            for event, index in zip(decoded.events, decoded.indices, strict=True)
+            if event.event_time - records[index][1].timestamp <= self._max_future_ms
+        ]
+        return [event for event, _ in kept], _log([record for _, record in kept])
 
 
 def name_features(folder: Path, feature_set: FeatureSet) -> None:

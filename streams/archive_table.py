@@ -19,17 +19,29 @@ Partition = tuple[str, int]  # topic, partition
 class ArchiveTable:
     """One Delta table that is fed from topic partitions.
 
-    Not thread-safe; one writer per topic partition at a time.
+    `refresh`, look at `last_offset`, then `append`: the commit is made on the version that was
+    looked at, so it fails if another writer took the same partition meanwhile. Not thread-safe.
     """
 
     def __init__(self, path: Path | str) -> None:
         self._path = str(path)
         self._table: DeltaTable | None = None
 
+    def refresh(self) -> None:
+        """Look at the newest version of the table."""
+        if self._table is not None:
+            self._table.update_incremental()
+            return
+        try:
+            self._table = DeltaTable(self._path)
+        except TableNotFoundError:
+            self._table = None
+
     def last_offset(self, partition: Partition) -> int:
-        """The highest offset of `partition` whose row is in the table, or -1."""
-        table = self._open()
-        version = None if table is None else table.transaction_version(_application(partition))
+        """The highest offset of `partition` whose row is in the version looked at, or -1."""
+        if self._table is None:
+            return -1
+        version = self._table.transaction_version(_application(partition))
         return -1 if version is None else version
 
     def append(self, rows: pl.DataFrame, last_offsets: Mapping[Partition, int]) -> None:
@@ -40,31 +52,23 @@ class ArchiveTable:
             last_offsets: for every partition that `rows` were taken from, the last offset read.
 
         Raises:
-            deltalake.exceptions.CommitFailedError: another writer took the same partition.
+            deltalake.exceptions.DeltaError: another writer took the same partition since
+                `refresh`, or made the table.
         """
         transactions = [Transaction(_application(p), offset) for p, offset in last_offsets.items()]
         write_deltalake(
-            self._open() or self._path,
+            self._path if self._table is None else self._table,
             rows,
-            mode="append",
+            mode="error" if self._table is None else "append",
             commit_properties=CommitProperties(app_transactions=transactions),
         )
+        self.refresh()
 
     def compact(self) -> None:
         """Join small files; a no-op while there is no table."""
-        table = self._open()
-        if table is not None:
-            table.optimize.compact()
-
-    def _open(self) -> DeltaTable | None:
-        if self._table is None:
-            try:
-                self._table = DeltaTable(self._path)
-            except TableNotFoundError:
-                return None
-        else:
-            self._table.update_incremental()
-        return self._table
+        self.refresh()
+        if self._table is not None:
+            self._table.optimize.compact()
 
 
 def _application(partition: Partition) -> str:

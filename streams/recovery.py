@@ -7,14 +7,18 @@ broker appended them. See docs/adr/0003.
 """
 
 import heapq
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from streams.answers import source_of
+from orders.errors import UserError
+from streams.answers import Source, source_of
 from streams.chunks import Chunk
 from streams.topics import Topics
+
+logger = logging.getLogger("streams.process")
 
 TIMEOUT_S = 10.0
 BLOCK = 2_000
@@ -57,11 +61,36 @@ class LogReader:
         try:
             where = TopicPartition(topics.decisions, partition)
             low, high = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)
-            if high <= low:
-                return -1
-            consumer.assign([TopicPartition(topics.decisions, partition, high - 1)])
-            newest = _next(consumer, where)
-            return -1 if newest is None else source_of(newest.headers()).offset
+            for offset in range(high - 1, low - 1, -1):
+                consumer.assign([TopicPartition(topics.decisions, partition, offset)])
+                newest = _next(consumer, where)
+                if newest is None:
+                    continue
+                try:
+                    source = source_of(newest.headers())
+                except ValueError:
+                    continue  # a stranger's record
+                return self._checked(source, topics, partition)
+            return -1
+        finally:
+            consumer.close()
+
+    def _checked(self, source: Source, topics: Topics, partition: int) -> int:
+        end = self.end(topics.orders, partition)
+        if source.partition != partition or source.offset >= end:
+            raise UserError(
+                f"{topics.decisions}-{partition} answers {topics.orders}-{source.partition} up to "
+                f"offset {source.offset}, but {topics.orders}-{partition} ends at {end}: orders was "
+                "made anew or lost records; begin with new topics, by another PREEMPT_TOPIC_PREFIX"
+            )
+        return source.offset
+
+    def end(self, topic: str, partition: int) -> int:
+        """The offset that the next record will get."""
+        consumer = Consumer(self._config)
+        try:
+            where = TopicPartition(topic, partition)
+            return consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)[1]
         finally:
             consumer.close()
 
@@ -80,6 +109,11 @@ class LogReader:
         try:
             where = TopicPartition(topic, partition)
             low, _ = consumer.get_watermark_offsets(where, timeout=TIMEOUT_S)
+            if start < low:
+                logger.warning(
+                    "%s-%d begins at %d, not at %d: what is older is not in the feature state",
+                    *(topic, partition, low, start),
+                )
             consumer.assign([TopicPartition(topic, partition, max(start, low))])
             # An offset may hold no record (a transaction marker): the end may never be seen.
             while (message := _next(consumer, where)) is not None:

@@ -2,8 +2,14 @@
 
 from dataclasses import dataclass
 
-ORDERED_BY_ARRIVAL = {"message.timestamp.type": "LogAppendTime"}
-"""Topic configuration: the broker stamps each record, which gives latencies and a replay order."""
+TOPIC_CONFIG = {
+    "message.timestamp.type": "LogAppendTime",
+    "retention.ms": str(46 * 86_400_000),
+}
+"""Topic configuration. The broker stamps each record, which gives latencies and a replay order.
+
+Records are kept longer than the feature state looks back, since a worker rebuilds it from them.
+"""
 
 
 @dataclass(frozen=True, slots=True)

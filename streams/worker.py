@@ -94,7 +94,7 @@ def transport_app(
             "consumer_group_instance_id": member,
             "broker_session_timeout": 10.0,
             "broker_heartbeat_interval": 1.0,
-            "broker_rebalance_timeout": 3.0,
+            "broker_rebalance_timeout": 60.0,
             "broker_request_timeout": 10.0,
             "broker_commit_interval": commit_interval,
             "broker_commit_every": 2**31,  # a commit by count would hold up the fetching

@@ -44,7 +44,7 @@ def demo(
         days: Over how many days; the last one is the live day.
         seed: Another seed makes another shop.
         speed: Seconds of the live day in one second, or "max" for as fast as it goes.
-        data_dir: Where everything is kept; PREEMPT_DATA_DIR, or `data`, when not given.
+        data_dir: Where everything is kept; when not given, `demo` in PREEMPT_DATA_DIR or `data`.
         serve: Stay up afterwards, and print the addresses to open.
         json: Print the summary as one JSON object.
     """
@@ -56,7 +56,7 @@ def demo(
         days=days,
         seed=seed,
         speed=_speed(speed),
-        data_dir=data_dir or load_settings().data_dir,
+        data_dir=data_dir or load_settings().data_dir / "demo",
     )
     with run_demo(options) as finished:
         console.print(render_summary(finished.summary))

@@ -67,7 +67,8 @@ def worker(
     if role == "archive":
         app, archive = build_archive_worker(settings)
         code = run_worker(app)
-        archive.compact()
+        if code == 0:
+            archive.compact()
     else:
         code = run_worker(build_scoring_worker(settings, state))
     sys.exit(code)

@@ -62,10 +62,11 @@ def test_an_absent_model_is_one_line(run: Run, broker, topic_prefix: str) -> Non
 def test_redis_that_does_not_answer_is_one_line(
     run: Run, broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREEMPT_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("PREEMPT_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
     options = ("--broker", broker.bootstrap, "--topic-prefix", topic_prefix, "--model", "none")
     done = run("worker", *options)
     assert_one_clear_line(done, "redis://127.0.0.1:1/0")
+    assert "secret" not in done[1]
 
 
 def test_what_is_not_built_says_so(run: Run) -> None:

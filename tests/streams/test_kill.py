@@ -15,7 +15,7 @@ from preempt.processes import ChildProcess
 from preempt.traffic import end_offsets, read
 from serving.decisions import decision_decoder
 from streams.broker import create_topics, working_members
-from streams.topics import ORDERED_BY_ARRIVAL, Topics
+from streams.topics import TOPIC_CONFIG, Topics
 from tests.streams.traffic_maker import plain_orders, sent
 
 PARTITIONS = 4
@@ -35,7 +35,7 @@ def worker(
 
 def topics_of(bootstrap: str, prefix: str) -> Topics:
     topics = Topics(prefix)
-    create_topics(bootstrap, topics.partitions(PARTITIONS), config=ORDERED_BY_ARRIVAL)
+    create_topics(bootstrap, topics.partitions(PARTITIONS), config=TOPIC_CONFIG)
     return topics
 
 
