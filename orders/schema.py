@@ -1,17 +1,16 @@
 """JSON Schema of what travels, generated from the types.
 
-`python -m orders.schema docs/schema` writes `order.schema.json` and `outcome.schema.json`.
+`python -m preempt.schemas docs/schema` writes those of every topic.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from orders.events import Instant, Order, Outcome
+from orders.events import Instant
 
 
 def json_schema(event: type[msgspec.Struct]) -> dict[str, Any]:
@@ -45,7 +44,3 @@ def write_schemas(folder: Path, events: Sequence[type[msgspec.Struct]]) -> list[
         file.write_text(json.dumps(json_schema(event), indent=2, ensure_ascii=False) + "\n")
         files.append(file)
     return files
-
-
-if __name__ == "__main__":
-    write_schemas(Path(sys.argv[1]), (Order, Outcome))

@@ -23,11 +23,12 @@ from orders.tables import scan_orders, scan_outcomes
 from preempt.bootstrap import build_policy, prepare_topics, wall_clock
 from preempt.console import console, progress
 from preempt.embedded import EmbeddedStack
-from preempt.live_snapshot import RollingView, order_facts
+from preempt.live_snapshot import LiveSnapshot, RollingView, order_facts
 from preempt.live_stream import Answered, Decided, Publisher, stream, wait_until_assigned
-from preempt.live_view import LiveView
+from preempt.live_view import LiveView, SnapshotView
 from preempt.processes import ChildProcess, FolderLock
 from preempt.settings import Settings, load_settings
+from preempt.terminal_picture import save_picture
 from preempt.traffic import end_offsets, events_of
 from streams.archive_table import ArchiveTable
 from streams.topics import Topics
@@ -76,6 +77,7 @@ class DemoFolder:
         self.state = self.path / "state.snapshot"
         self.summary = self.path / "summary.json"
         self.report = self.path / "report.html"
+        self.picture = self.path / "live.svg"  # the live table at its busiest
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -105,7 +107,7 @@ class DemoFolder:
                 server.release()
             for name in MADE_ANEW:
                 shutil.rmtree(self.path / name, ignore_errors=True)
-            for file in (self.frame, self.state, self.summary, self.report):
+            for file in (self.frame, self.state, self.summary, self.report, self.picture):
                 file.unlink(missing_ok=True)
             yield
         finally:
@@ -244,9 +246,11 @@ def _live_day(
         wait_until_assigned(settings.broker, topics.score_group, worker)
     rolling = RollingView(total=orders.height, facts=order_facts(orders))
     publisher = Publisher(settings.broker, events, speed=speed)
+    busiest: LiveSnapshot | None = None
     with LiveView(console) as view:
 
         def on_tick(decided: Decided, fresh: Sequence[Answered]) -> None:
+            nonlocal busiest
             rolling.add(fresh)
             snapshot = rolling.snapshot(
                 now_ms=wall_clock(),
@@ -254,6 +258,8 @@ def _live_day(
                 dead_letters=decided.dead_letters,
             )
             view.show(snapshot, now_s=time.monotonic())
+            if busiest is None or snapshot.orders_per_s > busiest.orders_per_s:
+                busiest = snapshot
 
         decided = stream(
             settings.broker,
@@ -263,6 +269,8 @@ def _live_day(
             worker=worker,
             on_tick=on_tick,
         )
+    if busiest is not None:
+        save_picture(SnapshotView(busiest), folder.picture)
     _wait_for_archive(settings, topics, archiver)
     promotion = build_world(config).calendar.promotions[-1]
     return LiveDay(
