@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +34,7 @@ class Record:
     value: bytes | None
     timestamp: int = ARRIVED
     key: bytes | None = b"key"
-    headers: tuple = ()
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 def chunk(*values: bytes | None, topic: str = "orders", partition: int = 0) -> Chunk:
