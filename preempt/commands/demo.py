@@ -1,6 +1,7 @@
 """`preempt demo`: the main job on the embedded stack."""
 
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -95,6 +96,8 @@ def _serve(finished: RunningDemo) -> None:
         when_parent_dies=signal.SIGTERM,
     )
     with mlflow:
+        with console.status("Starting MLflow"):
+            _wait_for_port(port, mlflow)
         console.print(
             f"\nReport   {finished.folder.report.as_uri()}"
             f"\nMLflow   http://127.0.0.1:{port}"
@@ -109,3 +112,20 @@ def _serve(finished: RunningDemo) -> None:
                 time.sleep(0.5)
         except KeyboardInterrupt:
             console.print("Stopped.")
+
+
+def _wait_for_port(port: int, server: ChildProcess) -> None:
+    """Wait until somebody listens on a port of 127.0.0.1.
+
+    Raises:
+        UserError: the server ended, or does not listen after two minutes.
+    """
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and server.running:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise UserError(f"MLflow does not start; its log {server.log} ends: {server.log_tail()}")
