@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from features.feature_set import FeatureSet
 from features.replay import frame_schema
+from orders.errors import UserError
 
 
 @contextmanager
@@ -19,7 +20,12 @@ def frame_writer(path: Path, feature_set: FeatureSet) -> Iterator[Callable[[pl.D
 
     The file appears under its name when the context ends without an error; until then what was
     there before stays. Its metadata hold the `feature_hash`.
+
+    Raises:
+        UserError: `path` is a folder.
     """
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder; name a file, e.g. frame.parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
     empty = pl.DataFrame(schema=frame_schema(feature_set))
     schema = empty.to_arrow(compat_level=pl.CompatLevel.oldest()).schema

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from preempt.bootstrap import build_archive_worker, build_scoring_worker
+from preempt.console import console
 from preempt.settings import load_settings
 from streams.worker import run_worker
 
@@ -64,6 +65,7 @@ def worker(
         data_dir=data_dir,
         store=store,
     )
+    console.print(f"Worker ({role}) on {settings.broker}; Ctrl-C or SIGTERM stops it.")
     if role == "archive":
         app, archive = build_archive_worker(settings)
         code = run_worker(app)

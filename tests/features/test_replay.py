@@ -8,6 +8,7 @@ import pytest
 
 from features.columns import event_columns_from_frames
 from features.feature_set import attributes_of, feature_set
+from features.frame_file import frame_writer
 from features.memory import InMemoryState
 from features.replay import replay
 from orders.errors import UserError
@@ -139,3 +140,8 @@ def test_an_unsorted_table_is_refused_and_leaves_no_frame(folder: Path, tmp_path
     with pytest.raises(UserError, match="orders are not sorted by event_time"):
         backfill(tmp_path, out=tmp_path / "frame.parquet")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["orders.parquet", "outcomes.parquet"]
+
+
+def test_a_folder_is_no_frame_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is a folder"), frame_writer(tmp_path, feature_set()):
+        pass
