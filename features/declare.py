@@ -41,6 +41,10 @@ OUTCOME_CODES = {
 
 MEASURES = ("amount", "quantity", "unit_price")
 
+# Whose orders speak for an account: its own, and those of accounts that used this order's device
+# or payment.
+CIRCLE = ("account", "device", "payment")
+
 Aggregate = Literal[
     "order",
     "count",
@@ -53,6 +57,9 @@ Aggregate = Literal[
     "matches",
     "first_use",
     "changed",
+    "changes",
+    "known_to_circle",
+    "saturated",
     "seconds_since_last",
     "seconds_since_first",
 ]
@@ -215,6 +222,37 @@ def changed(of: str, *, per: str, within: int, catches: str, name: str) -> Featu
     what = f"1 when this order's {of} differs from that on the latest order"
     return _windowed(
         "changed", of, "orders", per, within, catches=catches, what=what, name=name, unit="flag"
+    )  # fmt: skip
+
+
+def changes(of: str, *, per: str, within: int, catches: str, name: str) -> Feature:
+    """How often `of` changed from order to order, up to this one; orders without one are skipped."""
+    _known("entity", of, ENTITIES)
+    return _windowed(
+        "changes", of, "orders", per, within, catches=catches, what=f"Changes of {of} from order to order",
+        name=name, unit="changes", default=0.0,
+    )  # fmt: skip
+
+
+def known_to_circle(events: str, *, per: str, within: int, catches: str, name: str) -> Feature:
+    """1 when an order of the account's circle met such an outcome with this `per`, else 0.
+
+    The circle is this order's account and the accounts on the window's orders with this order's
+    device, then with its payment: the latest first, at most `features.kernels.FEW` in all.
+    """
+    what = f"1 when this account, or one that shares device or payment with it, had {_outcomes(events).lower()} outcomes"
+    return _windowed(
+        "known_to_circle", None, events, per, within, catches=catches, what=what, name=name,
+        unit="flag", default=0.0,
+    )  # fmt: skip
+
+
+def saturated(*, per: str, within: int, catches: str) -> Feature:
+    """1 when the window reaches into tiles, so that its values are estimates; else 0."""
+    return _windowed(
+        "saturated", None, "orders", per, within, catches=catches,
+        what="1 when there are so many orders that values are estimates",
+        name=f"{per}_saturated", unit="flag", default=0.0,
     )  # fmt: skip
 
 

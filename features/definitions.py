@@ -12,15 +12,18 @@ from features.declare import (
     MONTH,
     WEEK,
     changed,
+    changes,
     count,
     distinct,
     first_use,
+    known_to_circle,
     largest,
     matches,
     mean,
     of_order,
     rate,
     ratio_to_mean,
+    saturated,
     seconds_since_first,
     seconds_since_last,
     total,
@@ -33,7 +36,7 @@ OF_THE_ORDER = (
     of_order("quantity", unit="items", description="Items ordered. Catches stock holds and scalpers."),
     of_order("price_to_list", unit="ratio", description="Unit price to list price. Catches price errors and promo abuse; missing without a list price."),
     of_order("hour_of_day", unit="h", description="Hour of the event time in UTC, 0 to 23. Catches scripts that run at night."),
-    of_order("weekday", unit="day", description="Day of the week of the event time in UTC, Monday 0 to Sunday 6."),
+    of_order("hour_of_week", unit="h", description="Hour of the week of the event time in UTC, 0 (Monday from midnight) to 167. Catches attacks on weekend evenings, when nobody is on duty."),
     of_order("account_age_s", unit="s", description="Seconds from the account's creation to the order, at least 0. Catches throw-away accounts."),
     of_order("member_level", unit="level", description="Member level, 0 to 6. Honest regulars stand high."),
     of_order("virtual_phone", unit="flag", description="1 when the phone is of a virtual operator (162, 165, 167, 170, 171). Catches numbers bought in bulk."),
@@ -54,6 +57,7 @@ OF_THE_ACCOUNT = (
     largest("amount", per="account", within=MONTH, catches="a sudden dear order"),
     mean("amount", per="account", within=MONTH, catches="an account that buys beyond its habit"),
     ratio_to_mean("amount", per="account", within=MONTH, catches="an order beyond the account's habit"),
+    ratio_to_mean("unit_price", per="account", within=MONTH, catches="an article far dearer than the account's habit"),
     distinct("device", per="account", within=DAY, catches="a taken-over account"),
     distinct("device", per="account", within=MONTH, catches="shared and traded accounts"),
     distinct("ip_prefix", per="account", within=DAY, catches="proxies that rotate"),
@@ -66,6 +70,7 @@ OF_THE_ACCOUNT = (
     seconds_since_last(per="account", catches="scripts: people need time between orders"),
     seconds_since_first(per="account", catches="accounts that woke up just now"),
     changed("address", per="account", within=MONTH, name="address_changed", catches="taken-over accounts that ship elsewhere"),
+    changes("ip_prefix", per="account", within=DAY, name="account_ip_segment_changes_24h", catches="proxies that rotate; a traveller changes once or twice"),
     first_use("device", per="account", within=MONTH, name="new_device_for_account", catches="taken-over accounts"),
     matches("address", per="account", within=MONTH, catches="strange addresses: a family address has a past"),
     matches("address", per="account", within=MONTH, events="completed", catches="strange addresses: completed orders prove a family address"),
@@ -73,8 +78,12 @@ OF_THE_ACCOUNT = (
     count("expired", per="account", within=MONTH, catches="accounts that hold stock again and again"),
     count("cancelled_risk|charged_back|reviewed_fraud", per="account", within=MONTH, name="account_bad_30d", catches="accounts that were found out before"),
     count("cancelled_other", per="account", within=MONTH, catches="customers who change their mind"),
+    count("charged_back", per="account", within=MONTH, catches="accounts that took goods and the money back"),
+    count("verification_failed", per="account", within=WEEK, catches="accounts that could not prove who they are"),
     count("completed", per="account", within=MONTH, catches="accounts without a single good order"),
     rate("expired|cancelled_risk|cancelled_other", per="account", within=MONTH, name="account_unfinished_rate_30d", catches="accounts whose orders come to nothing"),
+    rate("expired", per="account", within=WEEK, name="account_unpaid_rate_7d", catches="accounts that order and do not pay"),
+    saturated(per="account", within=MONTH, catches="bulk buyers and scripts"),
 )
 
 OF_THE_DEVICE = (
@@ -93,6 +102,9 @@ OF_THE_DEVICE = (
     count("payment_failed", per="device", within=DAY, catches="card testing"),
     count("cancelled_risk|charged_back|reviewed_fraud", per="device", within=MONTH, name="device_bad_30d", catches="devices that were found out before"),
     count("completed", per="device", within=MONTH, catches="devices without a single good order"),
+    count("charged_back", per="device", within=MONTH, catches="devices that took goods and the money back"),
+    rate("expired", per="device", within=WEEK, name="device_unpaid_rate_7d", catches="devices that order and do not pay"),
+    saturated(per="device", within=MONTH, catches="call centres, shared terminals and device farms"),
 )
 
 OF_THE_NETWORK = (
@@ -107,6 +119,10 @@ OF_THE_NETWORK = (
     distinct("phone", per="ip_prefix", within=HOUR, catches="bought phone numbers"),
     count("expired", per="ip_prefix", within=HOUR, catches="stock holds from one segment"),
     rate("expired|cancelled_risk", per="ip_prefix", within=HOUR, name="ip_prefix_hold_rate_1h", catches="segments whose orders come to nothing"),
+    rate("expired", per="ip_prefix", within=DAY, name="ip_prefix_unpaid_rate_24h", catches="segments that hold stock all day"),
+    rate("cancelled_risk|charged_back|reviewed_fraud", per="ip_prefix", within=MONTH, name="ip_prefix_bad_rate_30d", catches="segments with a bad past"),
+    saturated(per="ip", within=HOUR, catches="carrier addresses and bots"),
+    saturated(per="ip_prefix", within=HOUR, catches="carrier segments and attacks"),
 )
 
 OF_THE_GOODS_WAY = (
@@ -115,18 +131,30 @@ OF_THE_GOODS_WAY = (
     distinct("account", per="address", within=MONTH, catches="drops; a household has few"),
     count("cancelled_risk|charged_back|reviewed_fraud", per="address", within=MONTH, name="address_bad_30d", catches="addresses that were found out before"),
     count("completed", per="address", within=MONTH, catches="addresses without a single good order"),
+    known_to_circle("completed", per="address", within=MONTH, name="known_gift_address", catches="strange addresses: a family or gift address has a good past with this account's circle"),
+    rate("expired", per="address", within=WEEK, name="address_unpaid_rate_7d", catches="addresses that are ordered to and not paid for"),
+    rate("cancelled_risk|charged_back|reviewed_fraud", per="address", within=MONTH, name="address_bad_rate_30d", catches="drops; one bad order of many is none"),
+    saturated(per="address", within=MONTH, catches="parcel lockers, offices and drops"),
     count("orders", per="phone", within=DAY, catches="one number behind many orders"),
     distinct("account", per="phone", within=WEEK, catches="one number behind many accounts"),
     distinct("account", per="recipient", within=WEEK, catches="straw men"),
     count("orders", per="payment", within=HOUR, catches="a stolen card used in haste"),
     distinct("account", per="payment", within=WEEK, catches="one card behind many accounts"),
+    count("cancelled_risk|charged_back|reviewed_fraud", per="payment", within=MONTH, name="payment_bad_30d", catches="cards that were found out before"),
     count("payment_failed", per="payment", within=DAY, name="payment_failures_24h", catches="cards that are tried out"),
 )
 
 OF_THE_OFFER = (
     count("orders", per="sku", within=FIVE_MINUTES, catches="runs on one article: scalpers and price errors"),
     total("quantity", per="sku", within=FIVE_MINUTES, catches="stock that vanishes at once"),
+    ratio_to_mean("unit_price", per="sku", within=MONTH, catches="price errors, and who finds them"),
+    rate("expired", per="sku", within=DAY, name="sku_unpaid_rate_24h", catches="an article that is being held"),
+    rate("cancelled_other", per="sku", within=WEEK, name="sku_cancelled_rate_7d", catches="an article that disappoints or is wrongly described"),
+    rate("cancelled_risk|charged_back|reviewed_fraud", per="sku", within=MONTH, name="sku_bad_rate_30d", catches="articles that thieves like"),
     count("orders", per="merchant", within=FIVE_MINUTES, catches="attacks on one merchant"),
+    rate("expired", per="merchant", within=DAY, name="merchant_unpaid_rate_24h", catches="a merchant whose stock is being held"),
+    rate("cancelled_other", per="merchant", within=WEEK, name="merchant_cancelled_rate_7d", catches="a merchant who oversells or answers slowly"),
+    rate("cancelled_risk|charged_back|reviewed_fraud", per="merchant", within=MONTH, name="merchant_bad_rate_30d", catches="merchants whom thieves like"),
 )
 # fmt: on
 

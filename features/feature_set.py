@@ -16,7 +16,7 @@ from features.definitions import FEATURES
 AttributeKind = Literal["numeric", "categorical"]
 
 # Part of every hash: raise it when the meaning of a declaration changes.
-SEMANTICS = 1
+SEMANTICS = 2
 
 
 class FeatureSetMismatchError(ValueError):

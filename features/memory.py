@@ -12,7 +12,15 @@ from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
 from features.kernels import Events, Tables
 from features.plan import Plan, compile_plan
-from features.tables import compact, empty_tables, rows_held, tables_of, with_room
+from features.tables import (
+    compact,
+    empty_tables,
+    rows_held,
+    scratch_for,
+    stored_rows,
+    tables_of,
+    with_room,
+)
 
 # How long events are remembered behind the newest: the longest window, and 15 days more. An order
 # that is late by no more than that has exact windows, and a chargeback that comes up to 45 days
@@ -36,7 +44,8 @@ class InMemoryState:
             raise ValueError("the horizon must not be shorter than the longest window")
         self.feature_set = feature_set
         self._plan: Plan = compile_plan(feature_set, horizon_ms)
-        self._tables: Tables = empty_tables(self._widths())
+        self._scratch = scratch_for(self._plan.program)
+        self._tables: Tables = empty_tables(self._widths(), self._plan.program.sketched.shape[1])
 
     @property
     def unattributed(self) -> int:
@@ -46,10 +55,8 @@ class InMemoryState:
     @property
     def nbytes(self) -> int:
         """Bytes of live rows and of the hash tables, without room that is not used yet."""
-        tables = self._tables
-        rows = zip(rows_held(self._tables), self._widths(), strict=True)
-        hashed = tables.order_table.nbytes + tables.slot_table.nbytes
-        return sum(4 * n * width for n, width in rows) + hashed
+        hashed = self._tables.order_table.nbytes + self._tables.slot_table.nbytes
+        return sum(rows.nbytes for rows in stored_rows(self._tables).values()) + hashed
 
     @property
     def n_live(self) -> Mapping[str, int]:
@@ -76,10 +83,13 @@ class InMemoryState:
         )
         if self._tables.counters[kernels.QUERY] > _LAST_QUERY:
             self._forget_stamps()
-        for start in range(0, len(events), _BLOCK):
+        start = 0
+        while start < len(events):
             stop = min(start + _BLOCK, len(events))
             self._tables = with_room(self._tables, self._plan.program, stop - start)
-            kernels.apply_events(start, stop, columns, self._tables, self._plan.program, out)
+            start = kernels.apply_events(
+                start, stop, columns, self._tables, self._plan.program, self._scratch, out
+            )
         return out
 
     def compact(self) -> None:
@@ -88,18 +98,11 @@ class InMemoryState:
 
     def save(self, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
         """Write the state and small JSON `metadata` to one file, atomically and durably."""
-        tables = self._tables
-        n_orders, n_outcomes, n_slots = rows_held(self._tables)
         snapshot.save(
             path,
             feature_hash=self.feature_set.hash,
             horizon_ms=int(self._plan.program.horizon[0]),
-            arrays={
-                "orders": tables.orders[:n_orders],
-                "outcomes": tables.outcomes[:n_outcomes],
-                "slots": tables.slots[:n_slots],
-                "counters": tables.counters,
-            },
+            arrays=stored_rows(self._tables) | {"counters": self._tables.counters},
             metadata=metadata or {},
         )
 
@@ -113,10 +116,8 @@ class InMemoryState:
         """
         loaded = snapshot.load(path, feature_set.hash)
         state = cls(feature_set, loaded.horizon_ms)
-        arrays = loaded.arrays
-        state._tables = tables_of(
-            arrays["orders"], arrays["outcomes"], arrays["slots"], arrays["counters"]
-        )
+        counters = loaded.arrays.pop("counters")
+        state._tables = tables_of(loaded.arrays, counters)
         return state, loaded.metadata
 
     def _widths(self) -> tuple[int, int, int]:

@@ -15,7 +15,7 @@ from features.kernels import AMOUNT_CAP
 # Above these, quantity times price would leave an int64; the amount is capped far below.
 QUANTITY_CAP, PRICE_CAP = 10**6, 9 * 10**12
 
-_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+_HOUR_MS = 3_600_000
 _MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
 
 
@@ -68,7 +68,7 @@ _FACTS: dict[str, Callable[[OrderFields], np.ndarray]] = {
     "quantity": lambda o: o.quantity,
     "price_to_list": _price_to_list,
     "hour_of_day": lambda o: o.time // _HOUR_MS % 24,
-    "weekday": lambda o: (o.time // _DAY_MS + _MONDAY_OFFSET) % 7,
+    "hour_of_week": lambda o: (o.time // _HOUR_MS + 24 * _MONDAY_OFFSET) % 168,
     "account_age_s": _account_age_s,
     "member_level": lambda o: o.member_level,
     "virtual_phone": lambda o: o.virtual_phone,

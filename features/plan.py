@@ -13,6 +13,7 @@ import numpy as np
 
 from features import kernels
 from features.declare import (
+    CIRCLE,
     ENTITIES,
     MEASURES,
     OUTCOME_CODES,
@@ -35,6 +36,9 @@ _RECIPES: dict[Aggregate, tuple[int, tuple[int, ...]]] = {
     "distinct": (kernels.VALUE, (kernels.DISTINCT,)),
     "matches": (kernels.SAME_VALUE, (kernels.SAME,)),
     "first_use": (kernels.FIRST_USE, (kernels.SAME,)),
+    "known_to_circle": (kernels.FLAG, (kernels.CIRCLE,)),
+    "changes": (kernels.VALUE, (kernels.CHANGES,)),
+    "saturated": (kernels.FLAG, (kernels.TILED,)),
     "changed": (kernels.CHANGED, (kernels.LATEST_VALUE,)),
     "seconds_since_last": (kernels.SINCE, (kernels.LAST,)),
     "seconds_since_first": (kernels.SINCE, (kernels.FIRST,)),
@@ -87,6 +91,10 @@ def compile_plan(feature_set: FeatureSet, horizon_ms: int) -> Plan:
         active.append([sum(max(windows[a]) >= edge for a in mine) for edge in edges[-1]])
         ordered += mine
 
+    sketched = [
+        sorted({a.arg for a in ordered if a.entity == e and a.op == kernels.DISTINCT})
+        for e in range(len(entities))
+    ]
     number = {accumulator: i for i, accumulator in enumerate(ordered)}
     edges_of = {a: edges[walks.index((a.entity, 1 - a.over_orders))] for a in ordered}
     sources = np.zeros((len(windowed), 4), np.int32)
@@ -95,7 +103,11 @@ def compile_plan(feature_set: FeatureSet, horizon_ms: int) -> Plan:
             window = edges_of[accumulator].index(_window_ms(feature))
             sources[row, 2 * j : 2 * j + 2] = number[accumulator], window
 
-    order_chain = _chains(entities, {e for e, over_outcomes in walks if not over_outcomes})
+    circle = _circle(entities, windowed)
+    through = set(circle[1:3].tolist()) if circle[0] >= 0 else set()
+    order_chain = _chains(
+        entities, through | {e for e, over_outcomes in walks if not over_outcomes}
+    )
     outcome_chain = _chains(entities, {e for e, over_outcomes in walks if over_outcomes})
     program = Program(
         horizon=np.array([horizon_ms], np.int64),
@@ -104,6 +116,14 @@ def compile_plan(feature_set: FeatureSet, horizon_ms: int) -> Plan:
         outcome_chain=outcome_chain,
         walk_entity=_int32([entity for entity, _ in walks]),
         walk_over_orders=_int32([1 - over_outcomes for _, over_outcomes in walks]),
+        walk_link=_int32(
+            [
+                kernels.C_LINKS + outcome_chain[entity]
+                if over_outcomes
+                else kernels.O_SLOTS + len(entities) + order_chain[entity]
+                for entity, over_outcomes in walks
+            ]
+        ),
         walk_first=_int32(firsts),
         walk_windows=_padded(edges, np.int64),
         walk_n_windows=_int32([len(e) for e in edges]),
@@ -112,6 +132,21 @@ def compile_plan(feature_set: FeatureSet, horizon_ms: int) -> Plan:
         op=_int32([a.op for a in ordered]),
         arg=_int32([a.arg for a in ordered]),
         mask=_int32([a.mask for a in ordered]),
+        sketch=_int32(
+            [sketched[a.entity].index(a.arg) if a.op == kernels.DISTINCT else -1 for a in ordered]
+        ),
+        sketched=_padded(sketched, np.int32, fill=-1),
+        sketched_for=np.array(
+            [
+                max(
+                    (max(windows[a]) for a in ordered if (a.entity, a.op) == (e, kernels.DISTINCT)),
+                    default=0,
+                )
+                for e in range(len(entities))
+            ],
+            np.int64,
+        ),
+        circle=circle,
         feature_column=_int32([i for i, _ in windowed]),
         feature_entity=_int32([entities.index(str(f.entity)) for _, f in windowed]),
         feature_finish=_int32([_RECIPES[f.aggregate][0] for _, f in windowed]),
@@ -133,6 +168,8 @@ def _entities(features: Iterable[Feature]) -> tuple[str, ...]:
     used = set()
     for feature in features:
         used |= {feature.entity, feature.of}
+        if feature.aggregate == "known_to_circle":
+            used |= set(CIRCLE)
     return tuple(entity for entity in ENTITIES if entity in used)
 
 
@@ -155,6 +192,15 @@ def _arg(feature: Feature, entities: tuple[str, ...]) -> int:
     return entities.index(feature.of) if feature.of in entities else 0
 
 
+def _circle(entities: tuple[str, ...], windowed: list[tuple[int, Feature]]) -> np.ndarray:
+    windows = {_window_ms(f) for _, f in windowed if f.aggregate == "known_to_circle"}
+    if not windows:
+        return np.full(4, -1, np.int64)
+    if len(windows) > 1:
+        raise ValueError("features over the circle of an account must share one window")
+    return np.array([*map(entities.index, CIRCLE), windows.pop()], np.int64)
+
+
 def _mask(events: str) -> int:
     if events == "orders":
         return kernels.ORDERS
@@ -174,8 +220,8 @@ def _int32(values: list[int]) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-def _padded(rows: list[list[int]], dtype: type) -> np.ndarray:
-    padded = np.zeros((len(rows), max(map(len, rows), default=1)), dtype)
+def _padded(rows: list[list[int]], dtype: type, fill: int = 0) -> np.ndarray:
+    padded = np.full((len(rows), max(map(len, rows), default=1)), fill, dtype)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded

@@ -19,7 +19,7 @@ import xxhash
 from features.feature_set import FeatureSetMismatchError
 
 MAGIC = b"PREEMPTF"
-VERSION = 1
+VERSION = 2
 
 
 class SnapshotError(ValueError):

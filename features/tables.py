@@ -1,39 +1,67 @@
 """The tables of the in-memory store: how they are made, grow, and are compacted."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from features import kernels
-from features.kernels import Program, Tables
+from features.kernels import Program, Scratch, Tables
 
 _FIRST_ROWS = 1024
 _FEW_FREED = 0.25  # a compaction that frees less is followed by growth, so that the next is far
 _LINE = 32  # int32 in a pair of cache lines, which are fetched together
 
 
-def empty_tables(widths: tuple[int, int, int]) -> Tables:
-    """Tables of orders, outcomes and slots that hold nothing, with so many int32 columns."""
+# The arrays whose used rows are the state, with the counter of their rows; the rest follows.
+STORED = {
+    "orders": kernels.N_ORDERS,
+    "outcomes": kernels.N_OUTCOMES,
+    "slots": kernels.N_SLOTS,
+    "runs": kernels.N_RUNS,
+    "run_totals": kernels.N_RUNS,
+    "block_times": kernels.N_BLOCKS,
+    "block_rows": kernels.N_BLOCKS,
+    "block_values": kernels.N_BLOCKS,
+    "tiles": kernels.N_TILES,
+    "sketches": kernels.N_SKETCHES,
+}
+_POOLS = tuple(STORED)[3:]
+
+
+def empty_tables(widths: tuple[int, int, int], sketches: int) -> Tables:
+    """Tables of orders, outcomes and slots that hold nothing, with so many int32 columns.
+
+    `sketches` is how many a tile has.
+    """
     counters = np.zeros(kernels.N_COUNTERS, np.int64)
     counters[kernels.NEWEST] = kernels.NEVER
     counters[kernels.OLDEST] = -kernels.NEVER
-    orders, outcomes, slots = (np.zeros((0, width), np.int32) for width in widths)
-    return tables_of(orders, outcomes, slots, counters)
+    shapes = {
+        "orders": (widths[0], np.int32),
+        "outcomes": (widths[1], np.int32),
+        "slots": (widths[2], np.int32),
+        "runs": (kernels.RUN_WIDTH, np.int32),
+        "run_totals": (kernels.T_CLASSES + 1, np.int64),
+        "block_times": (kernels.EXACT, np.int64),
+        "block_rows": (kernels.EXACT, np.int32),
+        "block_values": (kernels.EXACT, np.int64),
+        "tiles": (kernels.TILE_WIDTH, np.int64),
+        "sketches": (sketches * kernels.REGISTERS, np.uint8),
+    }
+    stored = {name: np.zeros((0, width), dtype) for name, (width, dtype) in shapes.items()}
+    return tables_of(stored, counters)
 
 
 def tables_of(
-    orders: np.ndarray,
-    outcomes: np.ndarray,
-    slots: np.ndarray,
-    counters: np.ndarray,
-    earlier: Tables | None = None,
+    stored: Mapping[str, np.ndarray], counters: np.ndarray, earlier: Tables | None = None
 ) -> Tables:
-    """The rows with their hash tables; those of rows that `earlier` has, too, are taken over."""
+    """The arrays of STORED with their hash tables; those of rows that `earlier` has are kept."""
+    orders, slots = stored["orders"], stored["slots"]
     orders64, slots64 = orders.view(np.int64), slots.view(np.int64)
     return Tables(
-        orders=orders,
+        **stored,
         orders64=orders64,
-        outcomes=outcomes,
-        outcomes64=outcomes.view(np.int64),
-        slots=slots,
+        outcomes64=stored["outcomes"].view(np.int64),
         slots64=slots64,
         order_table=earlier.order_table
         if earlier is not None and orders is earlier.orders
@@ -42,7 +70,35 @@ def tables_of(
         if earlier is not None and slots is earlier.slots
         else _hashed(slots64, kernels.S_KEY, int(counters[kernels.N_SLOTS])),
         counters=counters,
+        chain=np.empty(kernels.HOT, np.int32),
+        work=np.empty(
+            (kernels.MOST_TILES + kernels.EXACT // kernels.TILE_EVENTS, kernels.TILE_WIDTH),
+            np.int64,
+        ),
     )
+
+
+def scratch_for(program: Program) -> Scratch:
+    """Room for `kernels.apply_events` to work in."""
+    accumulators, windows = len(program.op), program.walk_windows.shape[1]
+    return Scratch(
+        slots_of_order=np.empty(len(program.entity_column), np.int32),
+        running=np.empty(accumulators, np.int64),
+        at=np.empty((accumulators, windows), np.int64),
+        seen=np.empty((accumulators, kernels.FEW), np.int32),
+        n_seen=np.zeros(accumulators, np.int32),
+        circle=np.empty(kernels.FEW, np.int32),
+        cursor=np.empty(len(program.walk_entity), np.int32),
+        edges=np.empty(windows, np.int64),
+        since=np.empty(windows, np.int32),
+        tiles_since=np.empty(windows, np.int32),
+        registers=np.empty(kernels.REGISTERS, np.uint8),
+    )
+
+
+def stored_rows(tables: Tables) -> dict[str, np.ndarray]:
+    """The used rows of each array of STORED."""
+    return {name: getattr(tables, name)[: tables.counters[n]] for name, n in STORED.items()}
 
 
 def rows_held(tables: Tables) -> tuple[int, int, int]:
@@ -57,7 +113,7 @@ def rows_held(tables: Tables) -> tuple[int, int, int]:
 
 def compact(tables: Tables, program: Program) -> None:
     """Drop, in place, the rows that no feature can depend on any more."""
-    kernels.compact(tables, program)
+    kernels.compact(tables, program, *(np.full(n, -1, np.int32) for n in rows_held(tables)))
     n_orders, _, n_slots = rows_held(tables)
     tables.order_table.fill(0)
     tables.slot_table.fill(0)
@@ -74,6 +130,7 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
     held = (tables.orders, tables.outcomes, tables.slots)
     wanted = (n_events, n_events, n_events * len(program.entity_column))
     before = rows_held(tables)
+    tables = _with_room_in_pools(tables, program)
     lacks = [n + w > len(t) for n, w, t in zip(before, wanted, held, strict=True)]
     if not any(lacks):
         return tables
@@ -86,7 +143,27 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
         few_freed = n > (1 - _FEW_FREED) * before[i]
         enough = fits and not (lacks[i] and few_freed)
         grown.append(held[i] if enough else _grown(held[i], n, n + wanted[i]))
-    return tables_of(grown[0], grown[1], grown[2], tables.counters, earlier=tables)
+    stored = dict(zip(("orders", "outcomes", "slots"), grown, strict=True))
+    pools = {name: getattr(tables, name) for name in _POOLS}
+    return tables_of(stored | pools, tables.counters, earlier=tables)
+
+
+def _with_room_in_pools(tables: Tables, program: Program) -> Tables:
+    runs, blocks, tiles, sketches = kernels.room_wanted(program)
+    wanted = {
+        kernels.N_RUNS: runs,
+        kernels.N_BLOCKS: blocks,
+        kernels.N_TILES: tiles,
+        kernels.N_SKETCHES: sketches,
+    }
+    larger = {}
+    for name in _POOLS:
+        pool, n = getattr(tables, name), int(tables.counters[STORED[name]])
+        needed = n + wanted[STORED[name]]
+        if needed > len(pool):
+            larger[name] = np.empty((2 * needed, pool.shape[1]), pool.dtype)
+            larger[name][:n] = pool[:n]
+    return tables._replace(**larger) if larger else tables
 
 
 def _grown(rows: np.ndarray, n: int, needed: int) -> np.ndarray:

@@ -40,7 +40,7 @@ _ORDER_ZH = {
     "quantity": "购买件数",
     "price_to_list": "成交价与标价之比",
     "hour_of_day": "下单小时（UTC）",
-    "weekday": "下单星期（周一为0）",
+    "hour_of_week": "下单在一周中的小时（UTC，周一零点为0）",
     "account_age_s": "账号注册至今",
     "member_level": "会员等级",
     "virtual_phone": "虚拟运营商手机号",
@@ -100,6 +100,12 @@ def name_zh(feature: Feature) -> str:
             return f"{scope}首次使用本单{of}"
         case "changed":
             return f"{scope}{of}与上一单不同"
+        case "changes":
+            return f"{scope}{of}变更次数"
+        case "known_to_circle":
+            return f"{scope}有本账号或共用设备、支付工具者的{events}订单"
+        case "saturated":
+            return f"{scope}订单过多，数值为估计"
         case "seconds_since_last":
             return f"该{_ENTITY_ZH[feature.entity]}距上一单"
         case "seconds_since_first":

@@ -153,7 +153,7 @@ def _answer(
     of_outcomes = {
         f.name: _outcome_aggregate(f, time, values)
         for f in feature_set.features
-        if f.events != "orders"
+        if f.events != "orders" and f.aggregate != "known_to_circle"
     }
     row = orders.select(**of_orders).row(0, named=True) if of_orders else {}
     row |= outcomes.select(**of_outcomes).row(0, named=True) if of_outcomes else {}
@@ -163,6 +163,8 @@ def _answer(
             value = _own(feature, question.order)
         elif values[feature.entity] is None:
             value = None
+        elif feature.aggregate == "known_to_circle":
+            value = _known_to_circle(feature, time, values, orders, outcomes)
         elif feature.aggregate == "rate":
             n = orders.select(_within(feature, time, values).sum()).item()
             value = (row[feature.name] + RATE_PRIOR * RATE_WEIGHT) / (n + RATE_WEIGHT)
@@ -212,11 +214,36 @@ def _aggregate(feature: Feature, order: Order, values: dict[str, str | None]) ->
         case "changed":
             latest = pl.col(of).filter(inside).drop_nulls().first()
             return pl.lit(None) if here is None else latest != here
+        case "changes":
+            mine = pl.Series([here], dtype=pl.String)
+            line = pl.lit(mine).append(pl.col(of).filter(inside)).drop_nulls()
+            return (line != line.shift(1)).sum()
+        case "saturated":
+            return pl.lit(0)
         case "seconds_since_last":
             return (time - pl.col("time").filter(inside).max()) / 1000
         case "seconds_since_first":
             return (time - pl.col("time").filter(inside).min()) / 1000
     raise AssertionError(feature.aggregate)
+
+
+def _known_to_circle(
+    feature: Feature,
+    time: int,
+    values: dict[str, str | None],
+    orders: pl.DataFrame,
+    outcomes: pl.DataFrame,
+) -> bool:
+    circle = [values["account"]]
+    recent = orders.filter(pl.col("time") >= time - 1000 * (feature.window_s or 0))
+    for shared in ("device", "payment"):
+        same = recent.filter(pl.col(shared) == pl.lit(values[shared], pl.String))
+        circle += same["account"].to_list()
+    known = list(dict.fromkeys(account for account in circle if account is not None))[:12]
+    met = outcomes.filter(
+        _within(feature, time, values) & pl.col("class").is_in(feature.events.split("|"))
+    )
+    return met["account"].is_in(known).any()
 
 
 def _outcome_aggregate(feature: Feature, time: int, values: dict[str, str | None]) -> pl.Expr:
@@ -240,8 +267,8 @@ def _own(feature: Feature, order: Order) -> float | None:
             return order.unit_price / listed if listed else None
         case "hour_of_day":
             return time.dt.hour().item()
-        case "weekday":
-            return time.dt.weekday().item() - 1
+        case "hour_of_week":
+            return 24 * (time.dt.weekday().item() - 1) + time.dt.hour().item()
         case "account_age_s":
             return None if created is None else max(order.event_time - created, 0) / 1000
         case "member_level":

@@ -34,7 +34,7 @@ def test_a_snapshot_of_other_features_is_refused(saved: Path) -> None:
 
 
 def test_a_snapshot_of_another_version_is_refused(saved: Path) -> None:
-    content = saved.read_bytes().replace(b'"version": 1', b'"version": 9')
+    content = saved.read_bytes().replace(b'"version": 2', b'"version": 9')
     saved.write_bytes(content)
     with pytest.raises(SnapshotError, match="version 9"):
         InMemoryState.load(saved, DECLARED)
