@@ -1,6 +1,5 @@
 """What we decided about an order, and why, as it travels: typed, versioned, JSON on the wire."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -63,13 +62,6 @@ def feature_rows(vectors: np.ndarray) -> list[list[float | None]]:
     cells = vectors.astype(object)
     cells[np.isnan(vectors)] = None
     return cells.tolist()
-
-
-def feature_matrix(decisions: Sequence[Decision]) -> np.ndarray:
-    """The vectors that were served, (n, F) float64, NaN where a feature was unknown."""
-    if not decisions:
-        return np.empty((0, 0))
-    return np.array([decision.features for decision in decisions], dtype=np.float64)
 
 
 decision_decoder = msgspec.json.Decoder(Decision)

@@ -16,7 +16,7 @@ from models.risk_model import ModelCard, RiskModel, trees_hash
 from models.signature import Signature, SignatureMismatchError
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
-from serving.decisions import Decision, decision_encoder, feature_matrix
+from serving.decisions import Decision, decision_encoder
 from serving.ledger import InMemoryLedger, LedgerUnavailableError
 from serving.policy import Policy
 from serving.rules import Rule
@@ -47,10 +47,14 @@ def order(number: int, **fields: Any) -> Order:
 ORDERS = [order(number) for number in range(40)]
 
 
+def served_vectors(decisions: Sequence[Decision]) -> np.ndarray:
+    return np.array([decision.features for decision in decisions], dtype=np.float64)
+
+
 def trained_model(features: FeatureSet) -> RiskModel:
     """Trees that hold bursts of a device to be risky."""
     rules_alone = Scorer(features, InMemoryState(features), None, POLICY)
-    vectors = np.vstack([feature_matrix(rules_alone.decide(ORDERS, now=NOW))] * 10)
+    vectors = np.vstack([served_vectors(rules_alone.decide(ORDERS, now=NOW))] * 10)
     burst = vectors[:, features.names.index("device_orders_5m")]
     label = (burst > 5).astype(float)
     data = lgb.Dataset(vectors, label, feature_name=list(features.names))
@@ -101,7 +105,7 @@ def test_a_decision_carries_what_it_was_made_of(model: RiskModel):
         assert decision.points == pytest.approx(decision.rule_points + decision.model_points)
         assert decision.propensity == 1.0
     probability = np.array([decision.probability for decision in decisions])
-    np.testing.assert_array_equal(probability, model.predict(feature_matrix(decisions)))
+    np.testing.assert_array_equal(probability, model.predict(served_vectors(decisions)))
 
 
 @settings(deadline=None, max_examples=15)  # the machine may be busy
