@@ -1,43 +1,14 @@
 """`preempt train`: a frame and its outcomes become a registered model."""
 
-from collections.abc import Sequence
-from datetime import datetime
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
 
 from preempt.console import console, emit, progress
+from preempt.options import Time, TimeOrShare
 from preempt.settings import load_settings
-
-
-def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
-    text = tokens[0].value
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an ISO 8601 time, e.g. 2026-03-01T00:00:00Z") from None
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no zone; write e.g. {text}{'T00:00' * ('T' not in text)}Z")
-    return moment
-
-
-def _time_or_share(type_: Any, tokens: Sequence[Token]) -> datetime | float:
-    text = tokens[0].value
-    if not text.endswith("%"):
-        return _time(type_, tokens)
-    try:
-        share = float(text[:-1]) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"{text!r} is not a share between 0% and 100%, e.g. 80%")
-    return share
-
-
-Time = Annotated[datetime, Parameter(converter=_time)]
-TimeOrShare = Annotated[datetime | float, Parameter(converter=_time_or_share)]
 
 
 def train(
