@@ -208,6 +208,8 @@ def _train(folder: DemoFolder, settings: Settings, live_start: int, seed: int) -
             recipe=Recipe(seed=seed),
             on_progress=on_progress,
         )
+    for doubt in trained.doubts:  # it decides all the same, and the summary shows how well
+        console.print(f"[yellow]Warning:[/] the model is in doubt: {doubt}.", soft_wrap=True)
     with console.status("Registering the model"):
         record(
             trained,

@@ -21,6 +21,7 @@ from models.signature import Signature, vocabularies
 from orders.dataset import dataset_targets
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
+from training.doubts import doubts
 from training.frame import Frame, open_frame
 from training.labels import labels
 from training.metrics import CalibrationPoint, Metrics, calibration_curve, evaluate
@@ -83,6 +84,7 @@ class Trained:
     slices: dict[str, int]  # orders in each slice
     gain: dict[str, float]  # per feature, its share of the trees' total gain
     recipe: Recipe
+    doubts: list[str]  # why it should not decide, see `training.doubts`
 
 
 def train_model(
@@ -156,15 +158,17 @@ def train_model(
     )
     model = RiskModel(text, card)
     probability = predict_rows(model, frame, parts.test)
+    metrics = evaluate(final[parts.test], probability, recipe.capacity)
     gain = booster.feature_importance("gain")
     return Trained(
         model=model,
-        metrics=evaluate(final[parts.test], probability, recipe.capacity),
+        metrics=metrics,
         curve=calibration_curve(final[parts.test], probability),
         times=times,
         slices={slice_.name: len(getattr(parts, slice_.name)) for slice_ in fields(parts)},
         gain=dict(zip(frame.features, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True)),
         recipe=recipe,
+        doubts=doubts(final[parts.test], probability, metrics.auc),
     )
 
 

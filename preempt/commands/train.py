@@ -2,13 +2,17 @@
 
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from rich.markup import escape
 
 from preempt.console import console, emit, progress
 from preempt.options import Time, TimeOrShare
 from preempt.settings import load_settings
+
+if TYPE_CHECKING:
+    from training.tracking import Recorded
 
 
 def train(
@@ -25,14 +29,16 @@ def train(
     name: str | None = None,
     tracking_uri: str | None = None,
     model_out: Path | None = None,
+    force_champion: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 7,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Train a model on the past, test it on what came later, and register it as champion.
+    """Train a model on the past, test it on what came later, and register it.
 
     Orders from --train-from until --train-until train, with the labels that were known at
     --label-known-at; orders after that test, with all labels that are known by now. Times are
-    ISO 8601 with a zone.
+    ISO 8601 with a zone. The model becomes champion, the one that decides, unless its test says
+    that it has learnt nothing: then it is registered, and the champion stays.
 
     For example, preempt train frame.parquet --outcomes history --target risk --train-until
     2026-03-01T00:00:00Z, or, on the first 80 % of the orders and under a name of its own,
@@ -51,12 +57,13 @@ def train(
         name: Name in the registry; default: the target.
         tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
         model_out: Also write the model's two files into this folder.
+        force_champion: Make it champion even if its test says that it has learnt nothing.
         seed: Of LightGBM.
-        json: Print run_id, model_uri and metrics as JSON.
+        json: Print run_id, model_uri, metrics, champion and warnings as JSON.
     """
     import msgspec
 
-    from models.registry import mlflow_client
+    from models.registry import CHAMPION, champion_version, mlflow_client
     from training.tracking import record
     from training.train import Recipe, train_model
 
@@ -83,17 +90,26 @@ def train(
         )
     if model_out:
         trained.model.save(model_out)
+    becomes_champion = force_champion or not trained.doubts
     with console.status("Recording the run"):
         recorded = record(
             trained,
             tracking_uri=uri,
             source={"frame": str(frame), "outcomes": str(outcomes)},
+            alias=CHAMPION if becomes_champion else None,
         )
     times = trained.times
+    warnings = list(trained.doubts)
     if trained.metrics.auc is None:
+        warnings.append(
+            f"it is not tested: {trained.metrics.orders:,} orders with a label from "
+            f"{times.test_from.isoformat()} on, {trained.metrics.positives:,} of them positive"
+        )
+    if not becomes_champion:
+        warnings.append(_why_no_champion(recorded, champion_version(trained.model.name, uri)))
+    for warning in warnings:
         console.print(
-            f"[yellow]Not tested:[/] {trained.metrics.orders:,} orders with a label from "
-            f"{times.test_from.isoformat()} on, {trained.metrics.positives:,} of them positive."
+            f"[yellow]Warning:[/] {recorded.model_uri}: {escape(warning)}.", soft_wrap=True
         )
     result = {
         "run_id": recorded.run_id,
@@ -101,6 +117,8 @@ def train(
         "name": trained.model.name,
         "version": recorded.version,
         "target": target,
+        "champion": becomes_champion,
+        "warnings": warnings,
         "metrics": msgspec.to_builtins(trained.metrics),
         "slices": trained.slices,
         "train_from": times.train_from.isoformat(),
@@ -110,6 +128,16 @@ def train(
         "test_until": times.test_until.isoformat(),
     }
     emit(result, as_json=json, text="" if json else _table(result))
+
+
+def _why_no_champion(recorded: "Recorded", champion: str | None) -> str:
+    use = f"--force-champion makes it champion, --model {recorded.model_uri} uses it as it is"
+    if champion is not None:
+        return f"it is registered, and version {champion} stays champion; {use}"
+    return (
+        "it is registered, and there is no champion yet: train on more orders, a longer time or "
+        f"other features, and decide by rules alone (--model none) until then; {use}"
+    )
 
 
 METRICS = {
@@ -129,7 +157,8 @@ def _table(result: dict[str, Any]) -> str:
     from rich.table import Table
 
     metrics, slices = result["metrics"], result["slices"]
-    table = Table(title=f"{result['model_uri']} is champion", title_justify="left")
+    role = "champion" if result["champion"] else "registered, not champion"
+    table = Table(title=f"{result['model_uri']} is {role}", title_justify="left")
     table.add_column("On the test")
     table.add_column("", justify="right")
     for key, words in METRICS.items():
