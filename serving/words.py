@@ -51,6 +51,11 @@ _ORDER_ZH = {
     "payment_method": "支付方式",
 }
 
+MODEL_WORDS = (
+    "The model as a whole: no single feature raises the risk above the average order's",
+    "模型综合评分：没有单个特征使风险高于平均订单",
+)
+
 
 def words(feature: Feature, value: float | str | None) -> tuple[str, str]:
     """The feature and the value it had, in English and in Chinese.
