@@ -57,8 +57,33 @@ Share = Annotated[float, Parameter(converter=_share)]
 TimeOrShare = Annotated[datetime | float, Parameter(converter=_time_or_share)]
 """A time, or a share strictly between 0 and 1."""
 
+
+def _host_and_port(_type: Any, value: str | None) -> None:
+    for address in (value or "").split(",") if value is not None else ():
+        host, _, port = address.strip().rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"{address!r} is not host:port")
+
+
+def _finite_above_0(_type: Any, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise ValueError("Must be > 0, and finite.")
+
+
+Broker = Annotated[str, Parameter(validator=_host_and_port)]
+"""host:port, several with commas between."""
+
+Rate = Annotated[float, Parameter(validator=_finite_above_0)]
+"""A second: above 0."""
+
 Count = Annotated[int, Parameter(validator=Number(gte=1))]
 """How many: at least 1."""
+
+CountOrNone = Annotated[int, Parameter(validator=Number(gte=0))]
+"""How many: 0 leaves something out."""
+
+Port = Annotated[int, Parameter(validator=Number(gte=1, lte=65_535))]
+"""Of TCP."""
 
 Seed = Annotated[int, Parameter(validator=Number(gte=0))]
 """Of random numbers: 0 or more."""

@@ -137,7 +137,7 @@ def train_model(
     orders, outcomes = scan_orders(outcomes_folder), scan_outcomes(outcomes_folder)
     known = _aligned(frame, labels(orders, outcomes, target, times.label_known_at), outcomes_folder)
     final = _aligned(frame, labels(orders, outcomes, target), outcomes_folder)
-    parts = split(event_time, known, final, times)
+    parts = split(event_time, known, final, times, maturity=target.maturity)
 
     signature = _signature(frame, parts.fit)
     trees = _wanted_trees(frame, signature, parts, known, recipe=recipe, on_progress=on_progress)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.markup import escape
 
+from orders.errors import UsageError
+from orders.targets import TARGETS
 from preempt.console import console, emit, progress
-from preempt.options import Time, TimeOrShare
+from preempt.options import Seed, Time, TimeOrShare
 from preempt.settings import load_settings
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def train(
     tracking_uri: str | None = None,
     model_out: Path | None = None,
     force_champion: Annotated[bool, Parameter(negative="")] = False,
-    seed: int = 7,
+    seed: Seed = 7,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Train a model on the past, test it on what came later, and register it.
@@ -61,6 +63,8 @@ def train(
         seed: Of LightGBM.
         json: Print run_id, model_uri, metrics, champion and warnings as JSON.
     """
+    if target not in TARGETS:
+        raise UsageError(f"--target is {target!r}, expected {' or '.join(TARGETS)}")
     import msgspec
 
     from models.registry import CHAMPION, champion_version, mlflow_client

@@ -144,7 +144,14 @@ def test_a_training_to_the_end_leaves_no_test_and_no_metrics(history: History):
         ({"train_until": at(-1)}, "the training range is empty"),
         ({"frame_path": Path("nowhere.parquet")}, "no such file; make it with `preempt backfill"),
         ({"outcomes_folder": Path("nowhere")}, "nowhere"),
-        ({"target_name": "cancel", "label_known_at": at(0.01)}, "none of the .* has a label"),
+        (
+            {"target_name": "cancel", "label_known_at": at(0.01)},
+            "none of the .* has a label.*7 days after",
+        ),
+        (
+            {"train_until": at(10)},
+            r"are 1: .* only 14 days .* --label-known-at well after 2026-01-15",
+        ),
     ],
 )
 def test_what_cannot_train_is_told_in_one_line(
