@@ -8,7 +8,7 @@ import numpy as np
 from redis import Redis
 from redis.exceptions import RedisError
 
-from features.feature_set import FeatureSet, FeatureSetMismatchError, feature_set
+from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatchError, feature_set
 from features.memory import InMemoryState
 from features.snapshot import SnapshotError
 from features.state import FeatureState
@@ -58,14 +58,13 @@ def feature_set_of(model: RiskModel | None) -> FeatureSet:
     """The declared features, and those of the shop's own attributes that the model knows."""
     if model is None:
         return feature_set()
-    prefix = "attribute_"
     return feature_set(
         {
-            name.removeprefix(prefix): "categorical"
+            name.removeprefix(ATTRIBUTE_PREFIX): "categorical"
             if name in model.signature.categories
             else "numeric"
             for name in model.signature.features
-            if name.startswith(prefix)
+            if name.startswith(ATTRIBUTE_PREFIX)
         }
     )
 

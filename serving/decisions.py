@@ -5,15 +5,17 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-Tier = Literal["pass", "sms", "call", "freeze", "cancel"]
+from orders.decision_table import Tier
+
 Action = Literal["accept", "verify_sms", "verify_call", "freeze", "cancel"]
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that moved the points.
 
-    `code` is `rule:<name of the rule>` or `model:<name of the feature>`. The points of a model
-    reason are its share in the model's points. The texts are for risk officers, not for customers.
+    `code` is `rule:<name of the rule>`, `model:<name of the feature>`, or `model.score` for the
+    model as a whole. The points of a model reason are its share in the model's points. The texts
+    are for risk officers, not for customers.
     """
 
     code: str

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.feature_set import FeatureSet
+from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet
 from models.explain import top_reasons
 from orders.events import Order
 from serving.decisions import Reason
@@ -75,7 +75,7 @@ def model_reasons(
 
 def _text(order: Order, name: str) -> str | None:
     # A categorical cell of a vector is a hash; people read the text.
-    if not name.startswith("attribute_"):
+    if not name.startswith(ATTRIBUTE_PREFIX):
         return getattr(order, name, None)
-    value = (order.attributes or {}).get(name.removeprefix("attribute_"))
+    value = (order.attributes or {}).get(name.removeprefix(ATTRIBUTE_PREFIX))
     return value if isinstance(value, str) else None

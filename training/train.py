@@ -14,7 +14,7 @@ import polars as pl
 from lightgbm.callback import CallbackEnv
 from numpy.typing import NDArray
 
-from features.feature_set import AttributeKind, feature_set
+from features.feature_set import ATTRIBUTE_PREFIX, AttributeKind, feature_set
 from models.calibration import Calibration, fit_calibration
 from models.risk_model import ModelCard, RiskModel, trees_hash
 from models.signature import Signature, vocabularies
@@ -29,7 +29,6 @@ from training.split import Range, Rows, Split, resolve_range, split
 
 OnProgress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
-ATTRIBUTE = "attribute_"  # the feature of a shop's attribute x is attribute_x
 CHUNK = 50_000  # orders predicted at once
 
 TREE_PARAMETERS: dict[str, Any] = {
@@ -188,9 +187,11 @@ def frame_hash(frame: Frame) -> str:
     trained on it and score frames like it, but the live path will refuse it.
     """
     attributes: dict[str, AttributeKind] = {
-        name.removeprefix(ATTRIBUTE): "categorical" if name in frame.categorical else "numeric"
+        name.removeprefix(ATTRIBUTE_PREFIX): "categorical"
+        if name in frame.categorical
+        else "numeric"
         for name in frame.features
-        if name.startswith(ATTRIBUTE)
+        if name.startswith(ATTRIBUTE_PREFIX)
     }
     declared = feature_set(attributes)
     if declared.names == frame.features and declared.categorical == set(frame.categorical):

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from orders.errors import UserError
 from preempt.console import console, emit
+from preempt.machine import machine
 from preempt.options import Count, CountOrNone, Rate
 
 OURS = ("preempt", "worker")
@@ -42,7 +43,6 @@ def bench_stream(
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
-    from preempt.demo import machine
     from preempt.stream_benchmark import Benchmark
 
     with Benchmark(orders) as benchmark:

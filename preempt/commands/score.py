@@ -40,8 +40,9 @@ def score(
 
     from models.points import POINTS_TARGET, model_points
     from models.registry import load_model
+    from orders.decision_table import TIERS
     from orders.errors import UserError
-    from serving.policy import TIERS, Policy
+    from serving.policy import Policy
     from training.frame import open_frame
     from training.train import frame_hash, predict_rows
 

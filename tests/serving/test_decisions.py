@@ -2,6 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orders.decision_table import DECISION_SCHEMA
 from serving.decisions import (
     Decision,
     Reason,
@@ -62,3 +63,9 @@ def test_a_field_of_a_newer_sender_is_ignored():
     wire = decision_encoder.encode(decision_with([1.0]))
     newer = wire[:-1] + b',"colour":"red"}'
     assert decision_decoder.decode(newer) == decision_with([1.0])
+
+
+def test_the_table_of_decisions_has_the_fields_of_a_decision_in_their_order():
+    assert tuple(DECISION_SCHEMA) == tuple(
+        name for name in Decision.__struct_fields__ if name not in ("schema", "version")
+    )
