@@ -13,6 +13,9 @@ import polars as pl
 from features.declare import Feature
 from features.definitions import FEATURES
 
+ATTRIBUTE_PREFIX = "attribute_"
+"""The feature of a shop's attribute x is called attribute_x."""
+
 AttributeKind = Literal["numeric", "categorical"]
 
 # Part of every hash: raise it when the meaning of a declaration changes.
@@ -67,7 +70,7 @@ def feature_set(
     """
     own = tuple(
         Feature(
-            name=f"attribute_{name}",
+            name=f"{ATTRIBUTE_PREFIX}{name}",
             entity=None,
             aggregate="order",
             of=f"attribute:{name}",

@@ -13,6 +13,7 @@ than 20 points less, so that it cannot talk away what rules add up to.
 import numpy as np
 from numpy.typing import NDArray
 
+POINTS_TARGET = "risk"  # a probability of anything else is no reason to stop an order
 EVEN_ODDS = 120.0
 DOUBLE_THE_ODDS = 20.0
 LEAST, MOST = -20.0, 150.0

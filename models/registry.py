@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 ARTIFACT_PATH = "model"
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # the model, or its alias
 
 
 def mlflow_client(tracking_uri: str) -> "MlflowClient":
@@ -67,7 +68,7 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 
 def register(
-    folder_uri: str, *, tracking_uri: str, name: str, run_id: str, alias: str = CHAMPION
+    folder_uri: str, *, tracking_uri: str, name: str, run_id: str, alias: str | None = CHAMPION
 ) -> str:
     """Register an artefact folder of a run as the next version of `name`, and give it the alias.
 
@@ -76,7 +77,7 @@ def register(
         tracking_uri: Of MLflow.
         name: Of the model; made when it is not there.
         run_id: The run that made the artefact.
-        alias: Moved to this version.
+        alias: Moved to this version; None: none is moved.
 
     Returns:
         The version.
@@ -90,8 +91,22 @@ def register(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise UserError(f"cannot register model {name!r}: {_brief(error)}") from error
     version = str(client.create_model_version(name, folder_uri, run_id).version)
-    client.set_registered_model_alias(name, alias, version)
+    if alias is not None:
+        client.set_registered_model_alias(name, alias, version)
     return version
+
+
+def champion_version(name: str, tracking_uri: str) -> str | None:
+    """The version of `name` that is champion, if there is one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = mlflow_client(tracking_uri).get_model_version_by_alias(name, CHAMPION)
+    except MlflowException as error:
+        if error.error_code in _ABSENT:
+            return None
+        raise UserError(f"cannot read the registry at {tracking_uri}: {_brief(error)}") from error
+    return str(found.version)
 
 
 def load_model(model: str, tracking_uri: str) -> RiskModel:
@@ -118,13 +133,14 @@ def load_model(model: str, tracking_uri: str) -> RiskModel:
             else client.get_model_version(name, version)
         )
     except MlflowException as error:
-        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code not in _ABSENT:
             raise UserError(
                 f"cannot read the registry at {tracking_uri}: {_brief(error)}"
             ) from error
         raise UserError(
             f"no model {model!r} in the registry at {tracking_uri}: "
-            f"train it with `preempt train … --name {name}`, or name another with --model"
+            f"train it with `preempt train … --name {name}`, or name another with --model, as "
+            "models:/NAME/VERSION where none is champion"
         ) from None
     from mlflow.artifacts import download_artifacts
 

@@ -16,6 +16,7 @@ from orders.errors import UserError
 from orders.events import Instant
 from orders.expectations import bare, expectation, fields
 from orders.mapping import Field
+from orders.mapping_words import expected_of, taken_from
 from orders.row_expressions import row_expression
 from orders.sources import PLACE
 from orders.tables import TIME
@@ -34,6 +35,7 @@ class Check:
         fails: Where it is at fault, never null.
         expected: What would have been right.
         shown: What is there instead, as text.
+        taken: Where the mapping takes the field from, in its words.
     """
 
     field: str
@@ -41,6 +43,7 @@ class Check:
     fails: pl.Expr
     expected: str
     shown: pl.Expr
+    taken: str = ""
 
 
 def shown_column(seen: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -111,7 +114,7 @@ def convert(
     source, dtype = _source(field, columns, place)
     conversion = Conversion(key, source, _plus(field, columns, place), pl.lit(None), [])
     if name.startswith("attributes."):
-        return _attribute(conversion, name, event, dtype, place)
+        return _attribute(conversion, name, field, event, dtype, place=place)
     declared = fields(event)[name]
     type_ = bare(declared.type)
     seen, value = pl.col(conversion.source_column), pl.col(conversion.value_column)
@@ -138,12 +141,12 @@ def convert(
     checks = [("wrong_type", seen.is_not_null() & value.is_null()), ("out_of_range", out_of_range)]
     if declared.required:
         checks.insert(0, ("missing_field", seen.is_null()))
-    expected = expectation(event, name)
+    expected, shown = expected_of(event, name, field, dtype), shown_column(seen, dtype)
     return replace(
         conversion,
         value=made,
         checks=[
-            Check(name, code, fails.fill_null(False), expected, shown_column(seen, dtype))
+            Check(name, code, fails.fill_null(False), expected, shown, taken_from(field))
             for code, fails in checks
         ],
     )
@@ -260,7 +263,13 @@ def _moment(seen: pl.Expr, dtype: pl.DataType, field: Field, place: str) -> tupl
 
 
 def _attribute(
-    conversion: Conversion, name: str, event: type[msgspec.Struct], dtype: pl.DataType, place: str
+    conversion: Conversion,
+    name: str,
+    field: Field,
+    event: type[msgspec.Struct],
+    dtype: pl.DataType,
+    *,
+    place: str,
 ) -> Conversion:
     """An attribute keeps its kind: text, number (null where not finite) or yes/no."""
     seen, value = pl.col(conversion.source_column), pl.col(conversion.value_column)
@@ -271,5 +280,7 @@ def _attribute(
     made = _text(seen, dtype, place)
     too_long = (value.str.len_chars() > 2048).fill_null(False)
     expected = expectation(event, name)
-    check = Check(name, "out_of_range", too_long, expected, shown_column(seen, dtype))
+    check = Check(
+        name, "out_of_range", too_long, expected, shown_column(seen, dtype), taken_from(field)
+    )
     return replace(conversion, value=made, checks=[check])

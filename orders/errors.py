@@ -1,4 +1,4 @@
-"""The one error that a person is meant to read."""
+"""The errors that a person is meant to read."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The message is one line: what is wrong, and what to do about it. The command line prints it
     without a traceback and exits with 1.
     """
+
+
+class UsageError(UserError):
+    """An option or argument whose value is wrong in itself: the command line exits with 2."""

@@ -99,18 +99,20 @@ def _fault(event: PlannedEvent) -> pl.Expr:
 def used_columns(mapping: Mapping, mapping_file: Path) -> set[str]:
     """The columns of the source that the mapping names."""
     used = set(mapping.source.types)
-    wheres = [*mapping.order.values(), *mapping.attributes.values()]
-    sqls = []
-    for outcome in mapping.outcome:
-        wheres.extend(outcome.fields.values())
-        sqls.append(outcome.when)
-    for field in map(as_field, wheres):
+    wheres = [(name, where) for name, where in mapping.order.items()]
+    wheres += [(f"attributes.{name}", where) for name, where in mapping.attributes.items()]
+    sqls: list[tuple[str, str | None]] = []
+    for number, outcome in enumerate(mapping.outcome, 1):
+        place = f"[[outcome]] {number}"
+        wheres += [(f"{place} {name}", where) for name, where in outcome.fields.items()]
+        sqls.append((f"{place} when", outcome.when))
+    for place, field in ((place, as_field(where)) for place, where in wheres):
         if field.column is not None:
             used.add(field.column)
-        sqls += [field.expr, field.plus]
-    for sql in sqls:
+        sqls += [(place, field.expr), (f"{place} plus", field.plus)]
+    for place, sql in sqls:
         if sql is not None:
-            used |= columns_of(sql, str(mapping_file))
+            used |= columns_of(sql, f"{mapping_file}: {place}")
     return used
 
 

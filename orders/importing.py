@@ -17,9 +17,15 @@ from orders.errors import UserError
 from orders.external_sort import BUCKET_ROWS, stream_to, write_sorted
 from orders.import_plan import Plan, make_plan, used_columns
 from orders.mapping import Mapping, read_mapping
-from orders.rejects import find_repeats, reject_rows
+from orders.rejects import find_repeats, most_frequent, reject_rows
 from orders.sources import PLACE, ROW, open_source
 from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, first_line
+
+MAX_REJECTS = 0.5
+"""Share of the rows that may be no valid order; beyond it the mapping is more likely at fault."""
+
+FAILED_REJECTS = "rejects.failed.parquet"
+"""The rejects of an import that failed for them, beside the files of an earlier one."""
 
 STEPS = ("reading", "finding repeats", "sorting orders", "sorting outcomes", "writing rejects")
 
@@ -40,21 +46,27 @@ def import_history(
     mapping_file: Path,
     out: Path,
     *,
+    max_rejects: float = MAX_REJECTS,
     on_step: Callable[[str], None] = lambda _: None,
     bucket_rows: int = BUCKET_ROWS,
 ) -> Imported:
     """Import `file` into the folder `out`, which gets all of its files or none.
 
+    Where too many rows are rejected it gets FAILED_REJECTS alone.
+
     Args:
         file: CSV, Parquet or JSON Lines.
         mapping_file: As `docs/import.md` describes it.
         out: Made if it is not there; the files of an earlier import are replaced.
+        max_rejects: Most rows that may be no valid order, as a share of all.
         on_step: Is called with each of STEPS before it begins.
         bucket_rows: About how many rows are sorted in memory at once.
 
     Raises:
-        UserError: The mapping or the file cannot be used; one line says why.
+        UserError: The mapping or the file cannot be used, no row is a valid order, or more than
+            `max_rejects` of them are none; one line says why.
     """
+    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     mapping = read_mapping(mapping_file)
     used = used_columns(mapping, mapping_file)
     scratch = out / ".import"
@@ -64,14 +76,45 @@ def import_history(
         source = open_source(file, mapping.source, used, scratch=scratch)
         plan = make_plan(mapping, source, used, mapping_file)
         imported = _run(plan, scratch, on_step, bucket_rows)
+        _refuse_too_many(imported, max_rejects, file, scratch, out)
         _put_in_place(mapping, scratch, out)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{file} cannot be imported: {first_line(error)}") from None
+        hint = "; [source] encoding says how text is encoded" * ("utf" in str(error).lower())
+        raise UserError(f"{file} cannot be imported: {first_line(error)}{hint}") from None
     except OSError as error:
         raise UserError(f"{out} cannot be written: {first_line(error)}") from None
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        for folder in missing:  # those that were made and that nothing came into
+            if not folder.exists() or any(folder.iterdir()):
+                break
+            folder.rmdir()
     return imported
+
+
+def _refuse_too_many(
+    imported: Imported, max_rejects: float, file: Path, scratch: Path, out: Path
+) -> None:
+    rejects = pl.scan_parquet(scratch / "rejects.parquet").filter(pl.col("event") == "order")
+    rejected: int = rejects.select(pl.len()).collect().item()
+    rows = imported.orders + rejected
+    if rows == 0:
+        raise UserError(f"{file} has no rows")
+    if imported.orders and rejected <= max_rejects * rows:
+        return
+    (scratch / "rejects.parquet").replace(out / FAILED_REJECTS)
+    count, row, reason = most_frequent(out / FAILED_REJECTS)
+    said = (
+        "none of the rows is a valid order"
+        if not imported.orders
+        else f"{rejected / rows:.1%} of the rows are no valid order, "
+        f"which is more than --max-rejects {max_rejects:.0%}"
+    )
+    kept = "; the earlier import is kept" if (out / "orders.parquet").exists() else ""
+    raise UserError(
+        f"{file}: {said}; {count:,} of {rows:,} for the same reason, as row {row}: {reason}; "
+        f"all are in {out / FAILED_REJECTS}{kept}"
+    )
 
 
 def _run(plan: Plan, scratch: Path, on_step: Callable[[str], None], bucket_rows: int) -> Imported:
@@ -171,3 +214,4 @@ def _put_in_place(mapping: Mapping, scratch: Path, out: Path) -> None:
         settings.unlink(missing_ok=True)
     for name in ("orders.parquet", "outcomes.parquet", "rejects.parquet"):
         (scratch / name).replace(out / name)
+    (out / FAILED_REJECTS).unlink(missing_ok=True)

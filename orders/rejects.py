@@ -1,5 +1,7 @@
 """Why rows were rejected: read a second time, each with its reason in words and the row itself."""
 
+from pathlib import Path
+
 import polars as pl
 
 from orders.conversion import Check, shown_column
@@ -82,8 +84,25 @@ def _explained(plan: Plan, event: PlannedEvent, staged: pl.LazyFrame) -> pl.Lazy
 
 
 def _in_words(check: Check) -> pl.Expr:
-    field = f"{check.field}: " if check.field else ""
+    taken = f" ({check.taken})" if check.taken else ""
+    field = f"{check.field}{taken}: " if check.field else ""
     return pl.lit(f"{field}expected {check.expected}, got ") + check.shown
+
+
+def most_frequent(rejects: Path) -> tuple[int, int, str]:
+    """Of the rejected orders those with the most frequent fault: how many, a row, its reason."""
+    fault = ["field", "code"]
+    [(*_, count, row, reason)] = (
+        pl.scan_parquet(rejects)
+        .filter(pl.col("event") == "order")
+        .group_by(fault)
+        .agg(pl.len(), pl.col("row").min(), pl.col("reason").sort_by("row").first())
+        .sort("len", *fault, descending=[True, False, False])
+        .head(1)
+        .collect()
+        .iter_rows()
+    )
+    return count, row, reason
 
 
 def _repeated(plan: Plan, repeats: pl.DataFrame) -> pl.LazyFrame:

@@ -47,13 +47,13 @@ def row_expression(sql: str, columns: pl.DataFrame, place: str) -> tuple[pl.Expr
         expression = pl.sql_expr(sql)
         names = expression.meta.root_names()
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{place}: {first_line(error)} in {sql!r}") from None
+        raise _refused(error, sql, place) from None
     for name in names:
         check_column(name, dict(columns.schema), place)
     try:
         result = columns.select(expression.alias("result"))["result"]
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{place}: {first_line(error)} in {sql!r}") from None
+        raise _refused(error, sql, place) from None
     if names and len(result):
         raise UserError(f"{place}: {sql!r} looks beyond the row; only one row may be used")
     return expression, result.dtype
@@ -64,4 +64,10 @@ def columns_of(sql: str, place: str) -> set[str]:
     try:
         return set(pl.sql_expr(sql).meta.root_names())
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{place}: {first_line(error)} in {sql!r}") from None
+        raise _refused(error, sql, place) from None
+
+
+def _refused(error: pl.exceptions.PolarsError, sql: str, place: str) -> UserError:
+    # Polars tells the place in the text where it does not repeat the text.
+    said = first_line(error)
+    return UserError(f"{place}: {said}" + f" in {sql!r}" * (sql not in said))

@@ -193,6 +193,7 @@ def _in_utf8(file: Path, encoding: str, scratch: Path) -> Path:
     except LookupError:
         raise UserError(f"[source] encoding: {encoding!r} is not known, as 'gb18030' is") from None
     if name in ("utf-8", "ascii"):
+        _require_utf8(file)
         return file
     recoded = scratch / "recoded.txt"
     try:
@@ -205,3 +206,26 @@ def _in_utf8(file: Path, encoding: str, scratch: Path) -> Path:
     except UnicodeError as error:
         raise UserError(f"{file} is not in {encoding}: {first_line(error)}") from None
     return recoded
+
+
+def _require_utf8(file: Path) -> None:
+    """Look at the beginning, the header above all: Polars reads any bytes as names of columns."""
+    with file.open("rb") as source:
+        beginning = source.read(1 << 16)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(beginning)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{file} is not in utf-8 (byte {beginning[error.start]:#04x} at {error.start}): say in "
+            f"the mapping how it is encoded, as [source] encoding = {_likely(beginning)!r}"
+        ) from None
+
+
+def _likely(beginning: bytes) -> str:
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    try:
+        codecs.getincrementaldecoder("gb18030")().decode(beginning)
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "gb18030"

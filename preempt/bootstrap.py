@@ -8,10 +8,11 @@ import numpy as np
 from redis import Redis
 from redis.exceptions import RedisError
 
-from features.feature_set import FeatureSet, FeatureSetMismatchError, feature_set
+from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatchError, feature_set
 from features.memory import InMemoryState
 from features.snapshot import SnapshotError
 from features.state import FeatureState
+from models.points import POINTS_TARGET
 from models.registry import load_model
 from models.risk_model import RiskModel
 from models.signature import SignatureMismatchError
@@ -37,24 +38,33 @@ def wall_clock() -> int:
 
 
 def build_model(settings: Settings) -> RiskModel | None:
-    """The model that settings name; None for "none", when rules decide alone."""
+    """The model that settings name; None for "none", when rules decide alone.
+
+    Raises:
+        UserError: it cannot be had, or foretells something else than risk.
+    """
     if settings.model == "none":
         return None
-    return load_model(settings.model, settings.mlflow_uri)
+    model = load_model(settings.model, settings.mlflow_uri)
+    if model.target != POINTS_TARGET:
+        raise UserError(
+            f"model {settings.model!r} foretells {model.target!r}, and only {POINTS_TARGET!r} is "
+            "worth points: name a model of that target, or none"
+        )
+    return model
 
 
 def feature_set_of(model: RiskModel | None) -> FeatureSet:
     """The declared features, and those of the shop's own attributes that the model knows."""
     if model is None:
         return feature_set()
-    prefix = "attribute_"
     return feature_set(
         {
-            name.removeprefix(prefix): "categorical"
+            name.removeprefix(ATTRIBUTE_PREFIX): "categorical"
             if name in model.signature.categories
             else "numeric"
             for name in model.signature.features
-            if name.startswith(prefix)
+            if name.startswith(ATTRIBUTE_PREFIX)
         }
     )
 

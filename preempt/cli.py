@@ -5,34 +5,79 @@ called, so `preempt --help` answers at once.
 """
 
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from cyclopts import App, CycloptsError
 
-from orders.errors import UserError
+from orders.errors import UsageError, UserError
+
+
+class Command(NamedTuple):
+    """A command of the list that `preempt --help` prints."""
+
+    where: str  # module in preempt.commands, and name
+    text: str  # the first line of its docstring, which is not imported for the list
+
 
 COMMANDS = {
-    "demo": "demo:demo",
-    "simulate": "simulate:simulate",
-    "import": "import_history:import_history",
-    "backfill": "backfill:backfill",
-    "train": "train:train",
-    "score": "score:score",
-    "decide": "decide:decide",
-    "up": "up:up",
-    "worker": "worker:worker",
-    "features list": "features_list:features_list",
-    "bench features": "bench_features:bench_features",
-    "bench stream": "bench_stream:bench_stream",
-    "parity": "not_built:parity",
-    "report": "not_built:report",
-    "gateway": "not_built:gateway",
-    "rules": "not_built:rules",
+    "demo": Command(
+        "demo:demo",
+        "Run the main job from end to end, on a broker and a Valkey that it starts itself.",
+    ),
+    "simulate": Command(
+        "simulate:simulate",
+        "Make a shop's orders and outcomes, with attacks among them, and the truth about each.",
+    ),
+    "import": Command(
+        "import_history:import_history",
+        "Turn your own order history into orders.parquet, outcomes.parquet and rejects.parquet.",
+    ),
+    "backfill": Command(
+        "backfill:backfill",
+        "Compute the features that were known when each order was placed, by replaying history.",
+    ),
+    "train": Command(
+        "train:train", "Train a model on the past, test it on what came later, and register it."
+    ),
+    "score": Command(
+        "score:score",
+        "Score every order of a frame with a model: probability, points, and the tier they give.",
+    ),
+    "decide": Command(
+        "decide:decide",
+        "Decide on the orders of a file, in the order of the file, without a broker.",
+    ),
+    "up": Command("up:up", "Start the embedded broker and Valkey, and keep them up until Ctrl-C."),
+    "worker": Command(
+        "worker:worker",
+        "Run one worker until SIGTERM or Ctrl-C; start several to share the partitions.",
+    ),
+    "features list": Command("features_list:features_list", "List the declared features."),
+    "bench features": Command(
+        "bench_features:bench_features",
+        "Measure the feature engine alone, on made-up traffic of 30 days.",
+    ),
+    "bench stream": Command(
+        "bench_stream:bench_stream",
+        "Measure one worker from broker to broker: features, a model of 300 trees, rules, decision.",
+    ),
+    "parity": Command(
+        "not_built:parity", "Compare served vectors with recomputed ones. Not built yet."
+    ),
+    "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
+    "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
+    "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
 }
 GROUPS = {"features": "The declared features.", "bench": "Measure speed on this machine."}
 
 
-def build_app() -> App:
-    """The command line, with nothing imported that no command needs."""
+def build_app(arguments: Sequence[str] = ()) -> App:
+    """The command line, with nothing imported that no command needs.
+
+    Args:
+        arguments: What it will be called with. The command that they name describes itself.
+    """
     app = App(
         name="preempt",
         help="Decide before payment which orders go through, and learn from what happened after.",
@@ -40,17 +85,24 @@ def build_app() -> App:
     groups = {name: App(name=name, help=words) for name, words in GROUPS.items()}
     for group in groups.values():
         app.command(group)
-    for name, where in COMMANDS.items():
+    for name, command in COMMANDS.items():
         group, _, member = name.rpartition(" ")
-        (groups[group] if group else app).command(f"preempt.commands.{where}", name=member)
+        # A text given here would take the place of the docstring in the command's own help.
+        named = name.split() == list(arguments[: len(name.split())])
+        (groups[group] if group else app).command(
+            f"preempt.commands.{command.where}", name=member, help=None if named else command.text
+        )
     return app
 
 
 def main() -> None:
     """Run the command line; exit 0 when done, 1 when it failed, 2 on wrong use."""
     try:
-        build_app()(sys.argv[1:], exit_on_error=False)
+        build_app(sys.argv[1:])(sys.argv[1:], exit_on_error=False)
     except CycloptsError:
+        sys.exit(2)
+    except UsageError as error:
+        print(f"preempt: {error}", file=sys.stderr)
         sys.exit(2)
     except UserError as error:
         print(f"preempt: {error}", file=sys.stderr)

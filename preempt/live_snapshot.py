@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from orders.decision_table import TIERS
 from serving.decisions import Decision
-
-TIERS = ("pass", "sms", "call", "freeze", "cancel")
 
 
 class OrderFacts(NamedTuple):

@@ -1,20 +1,21 @@
 """What we decided about an order, and why, as it travels: typed, versioned, JSON on the wire."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
 import numpy as np
 
-Tier = Literal["pass", "sms", "call", "freeze", "cancel"]
+from orders.decision_table import Tier
+
 Action = Literal["accept", "verify_sms", "verify_call", "freeze", "cancel"]
 
 
 class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that moved the points.
 
-    `code` is `rule:<name of the rule>` or `model:<name of the feature>`. The points of a model
-    reason are its share in the model's points. The texts are for risk officers, not for customers.
+    `code` is `rule:<name of the rule>`, `model:<name of the feature>`, or `model.score` for the
+    model as a whole. The points of a model reason are its share in the model's points. The texts
+    are for risk officers, not for customers.
     """
 
     code: str
@@ -63,13 +64,6 @@ def feature_rows(vectors: np.ndarray) -> list[list[float | None]]:
     cells = vectors.astype(object)
     cells[np.isnan(vectors)] = None
     return cells.tolist()
-
-
-def feature_matrix(decisions: Sequence[Decision]) -> np.ndarray:
-    """The vectors that were served, (n, F) float64, NaN where a feature was unknown."""
-    if not decisions:
-        return np.empty((0, 0))
-    return np.array([decision.features for decision in decisions], dtype=np.float64)
 
 
 decision_decoder = msgspec.json.Decoder(Decision)

@@ -17,12 +17,11 @@ import msgspec
 import numpy as np
 
 from orders.errors import UserError
-from serving.decisions import Action, Tier
+from serving.decisions import Action
 from serving.rules import Rule, read_rules
 
 T = TypeVar("T")
 
-TIERS: tuple[Tier, ...] = ("pass", "sms", "call", "freeze", "cancel")  # softest first
 PASS, CANCEL = 0, 4
 
 

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features.feature_set import FeatureSet
+from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet
 from models.explain import top_reasons
 from orders.events import Order
 from serving.decisions import Reason
 from serving.rules import Rule
-from serving.words import words
+from serving.words import MODEL_WORDS, words
+
+MODEL_SCORE = "model.score"  # no feature is called so: theirs are model:<name>
 
 
 def rule_reasons(matched: np.ndarray, rules: Sequence[Rule]) -> list[list[Reason]]:
@@ -39,7 +41,8 @@ def model_reasons(
     """Per order the three features that raised the model's probability the most.
 
     The points of a feature are its share in the model's points: its log-odds to those of all
-    features that raise them.
+    features that raise them. Where none does (the average order already gets these points), the
+    model as a whole is the reason.
 
     Args:
         contributions: (n, F) log-odds, of `RiskModel.contributions`.
@@ -64,12 +67,15 @@ def model_reasons(
             reasons[row].append(
                 Reason(code=f"model:{name}", points=points, text=text, text_zh=text_zh)
             )
+        if not reasons[row]:
+            points, (text, text_zh) = float(model_points[row]), MODEL_WORDS
+            reasons[row].append(Reason(code=MODEL_SCORE, points=points, text=text, text_zh=text_zh))
     return reasons
 
 
 def _text(order: Order, name: str) -> str | None:
     # A categorical cell of a vector is a hash; people read the text.
-    if not name.startswith("attribute_"):
+    if not name.startswith(ATTRIBUTE_PREFIX):
         return getattr(order, name, None)
-    value = (order.attributes or {}).get(name.removeprefix("attribute_"))
+    value = (order.attributes or {}).get(name.removeprefix(ATTRIBUTE_PREFIX))
     return value if isinstance(value, str) else None

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from msgspec import Meta
 
-from features.feature_set import FeatureSet
+from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet
 from orders.errors import UserError
 from orders.events import Order
 from serving.conditions import ConditionError, parse_condition
@@ -137,7 +137,7 @@ def _columns(feature_set: FeatureSet) -> dict[str, tuple[pl.DataType, Column]]:
         if name not in feature_set.categorical:
             columns[name] = _feature(index, flag=feature.unit == "flag")
         elif name not in columns:  # the matrix has hashes of texts; rules read the texts
-            columns[name] = pl.String(), _attribute(name.removeprefix("attribute_"))
+            columns[name] = pl.String(), _attribute(name.removeprefix(ATTRIBUTE_PREFIX))
     columns[MODEL_PROBABILITY] = pl.Float64(), _probability
     return columns
 

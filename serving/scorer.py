@@ -9,10 +9,11 @@ from features.feature_set import FeatureSet
 from features.state import FeatureState
 from models.points import model_points
 from models.risk_model import RiskModel
+from orders.decision_table import TIERS
 from orders.events import Order, Outcome
 from serving.decisions import Decision, Reason, feature_rows
 from serving.ledger import DecisionLedger
-from serving.policy import PASS, TIERS, Policy, Verdicts
+from serving.policy import PASS, Policy, Verdicts
 from serving.reasons import model_reasons, rule_reasons
 from serving.rules import RuleMatcher
 

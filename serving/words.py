@@ -3,6 +3,7 @@
 import math
 
 from features.declare import Feature
+from features.feature_set import ATTRIBUTE_PREFIX
 
 _ENTITY_ZH = {
     "account": "账号",
@@ -51,6 +52,11 @@ _ORDER_ZH = {
     "payment_method": "支付方式",
 }
 
+MODEL_WORDS = (
+    "The model as a whole: no single feature raises the risk above the average order's",
+    "模型综合评分：没有单个特征使风险高于平均订单",
+)
+
 
 def words(feature: Feature, value: float | str | None) -> tuple[str, str]:
     """The feature and the value it had, in English and in Chinese.
@@ -75,7 +81,7 @@ def words(feature: Feature, value: float | str | None) -> tuple[str, str]:
 def name_zh(feature: Feature) -> str:
     """The feature in Chinese."""
     if feature.entity is None:
-        return _ORDER_ZH.get(feature.name, feature.name.replace("attribute_", "商家自有字段 "))
+        return _ORDER_ZH.get(feature.name, feature.name.replace(ATTRIBUTE_PREFIX, "商家自有字段 "))
     scope = f"该{_ENTITY_ZH[feature.entity]}{_WINDOW_ZH[feature.window_s or 0]}"
     of = _ENTITY_ZH.get(feature.of or "", _MEASURE_ZH.get(feature.of or "", feature.of))
     events = "或".join(_OUTCOME_ZH.get(part, "") for part in feature.events.split("|"))

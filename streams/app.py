@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from orders.errors import UserError
 from serving.ledger import LedgerUnavailableError
@@ -99,6 +100,7 @@ def scoring_app(
     """
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)
+    app.add_context(closing(producer))  # when the agents have stopped
     progress = Progress(app, LogReader(bootstrap, group), scoring, topics)
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:

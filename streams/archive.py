@@ -13,6 +13,7 @@ import msgspec
 import polars as pl
 
 from features.feature_set import FeatureSet
+from orders.decision_table import DECISION_SCHEMA
 from orders.decoding import Decoded, decode_orders, decode_outcomes
 from orders.events import Order
 from orders.tables import TIME, frame_from_orders, frame_from_outcomes
@@ -25,29 +26,6 @@ from streams.topics import Topics
 logger = logging.getLogger("streams.process")
 
 COMPACT_AFTER = 500  # commits
-
-REASONS = pl.List(
-    pl.Struct({"code": pl.String, "points": pl.Float64, "text": pl.String, "text_zh": pl.String})
-)
-
-DECISION_SCHEMA: dict[str, Any] = {
-    "order_id": pl.String(),
-    "event_time": TIME,
-    "decided_time": TIME,
-    "features": pl.List(pl.Float64),
-    "feature_hash": pl.String(),
-    "probability": pl.Float64(),
-    "rule_points": pl.Float64(),
-    "model_points": pl.Float64(),
-    "points": pl.Float64(),
-    "tier": pl.String(),
-    "action": pl.String(),
-    "reasons": REASONS,
-    "fast_lane": pl.Boolean(),
-    "model": pl.String(),
-    "rules": pl.String(),
-    "propensity": pl.Float64(),
-}
 
 
 class Archive:

@@ -111,12 +111,15 @@ class BatchProducer:
         deadline = time.monotonic() + self._delivery_timeout + 5
         try:
             waiting = self._producer.flush(deadline - time.monotonic())
+        except SystemError as error:
+            raise self._fatal(error) from None  # what is below, while a callback was under way
+        except BaseException:
+            raise
         except:  # noqa: E722
             # A fatal error, e.g. a broker that has forgotten this producer: confluent-kafka then
-            # raises its KafkaError, which is no exception class and so cannot be named here, or
-            # SystemError where a callback was under way.
-            reason = self._failure.str() if self._failure else sys.exc_info()[1]
-            raise DeliveryError(f"records were not delivered: {reason}") from None
+            # raises its KafkaError, which is no exception class, so nothing can name it here. All
+            # that is an exception has been dealt with above.
+            raise self._fatal(sys.exc_info()[1]) from None
         failure, failures = self._failure, self._failures
         self._failure, self._failures = None, 0
         if failure is not None:
@@ -124,8 +127,11 @@ class BatchProducer:
         if waiting:
             raise DeliveryError(f"{waiting} records were not answered in time")
 
+    def _fatal(self, error: object) -> DeliveryError:
+        reason = self._failure.str() if self._failure else error
+        return DeliveryError(f"records were not delivered: {reason}")
+
     def close(self) -> None:
-        """Give up what was not flushed and let go of the broker."""
+        """Give up what was not flushed: a flush under way ends, and nothing waits for the broker."""
         self._producer.purge()
-        self._producer.flush(0)
         self._executor.shutdown(wait=False)

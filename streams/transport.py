@@ -26,6 +26,18 @@ BACKPRESSURE_POLL_S = 0.01
 class ChunkedConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to the broker."""
 
+    async def on_thread_stop(self) -> None:
+        """Leave the group and close."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # With no broker there, aiokafka's `stop` is ended by the cancellation of its own
+            # fetch task. Let out, it would kill this thread, and the stop would wait for it.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self.log.info("The consumer was closed without a broker")
+
     async def _fetch_records(
         self,
         consumer: Any,
@@ -64,7 +76,6 @@ class ChunkedConsumer(driver.Consumer):
         self._committable: dict[TP, int] = {}
         self.chunk_records: int = cast(Any, self.app).chunk_records
         self.epoch = 0
-        self.start_offsets: dict[TP, int | None] = {}
 
     def _new_consumer_thread(self) -> ChunkedConsumerThread:
         return ChunkedConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -131,7 +142,6 @@ class ChunkedConsumer(driver.Consumer):
         self._outstanding.clear()
         self._committable.clear()
         self.epoch += 1
-        self.start_offsets = {tp: self._read_offset[tp] for tp in self.assignment()}
 
     def hold(self, message: Message) -> bool:
         """Whether a message taken from a queue is of the present assignment.

@@ -6,17 +6,13 @@ a worker is ready when the group has joined, and ends within a moment.
 
 import asyncio
 import logging
-import os
 import threading
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import faust
 import mode
 import uvloop
-from confluent_kafka import KafkaException
 from faust.app.base import BootStrategy
 from faust.tables import TableManager
 from faust.types import TP
@@ -24,8 +20,8 @@ from faust.types import TP
 from orders.errors import UserError
 from streams.broker import check_broker
 from streams.chunks import RawSchema
-from streams.producer import DeliveryError
-from streams.transport import ChunkedConsumer, ChunkedTransport
+from streams.transport import ChunkedTransport
+from streams.watch import STOPPED_WITHOUT_BROKER, Watch, answers, report
 
 # Not the module's own name: Faust gives that, as of every module with a service, a handler that
 # swallows what nobody has configured.
@@ -134,14 +130,6 @@ def assigned_partitions(app: ChunkedApp) -> set[TP]:
     return app.consumer.assignment()
 
 
-def start_offsets(app: ChunkedApp) -> dict[TP, int | None]:
-    """Where reading began in each partition held at present; None: at its beginning.
-
-    Valid for batches of the present assignment (`Batch.generation`).
-    """
-    return dict(cast(ChunkedConsumer, app.consumer).start_offsets)
-
-
 class _Worker(faust.Worker):
     def _setproctitle(self, info: str, *, ident: str = "") -> None:
         """The process keeps the name it was started by."""
@@ -163,8 +151,9 @@ def run_worker(
     A signal lets every batch under way be finished and commits it. A failing agent ends the
     worker with 1: what it had not acknowledged is not committed. Three things end the process on
     the spot, with one line and exit code 1, where Faust would wait for ever: a broker that has
-    not answered for `broker_patience` seconds, a group that has not agreed who reads what for
-    `settle_patience`, and a stop that takes more than `stop_patience`.
+    not answered for `broker_patience` seconds (a warning comes after 2 to 4), a group that has
+    not agreed who reads what for `settle_patience`, and a stop that takes more than
+    `stop_patience`, or that meets a broker which does not answer.
 
     Raises:
         UserError: No broker answers, or a topic is missing.
@@ -176,7 +165,14 @@ def run_worker(
     worker = _Worker(app, loop=loop, quiet=True, override_logging=False, redirect_stdouts=False)
     worker.spinner = None
     ended = threading.Event()
-    watch = _Watch(app, worker, broker_patience, settle_patience, stop_patience)
+    watch = Watch(
+        app,
+        worker,
+        app.bootstrap,
+        broker_patience=broker_patience,
+        settle_patience=settle_patience,
+        stop_patience=stop_patience,
+    )
     threading.Thread(target=watch.run, args=(ended,), name="worker-watch", daemon=True).start()
     reason: BaseException | None = None
     code = 0
@@ -190,7 +186,10 @@ def run_worker(
     if isinstance(reason, UserError):
         raise reason
     if code and reason is not None:
-        _report(reason)
+        report(reason)
+    elif not answers(app.bootstrap):  # then Faust's last commit has failed, and it does not say so
+        logger.error(STOPPED_WITHOUT_BROKER, app.bootstrap)
+        return 1
     return code
 
 
@@ -216,69 +215,3 @@ def _quieten() -> None:
         ChunkedApp.logger.name: logging.ERROR,
     }.items():
         logging.getLogger(name).setLevel(level)
-
-
-def _report(reason: BaseException) -> None:
-    expected = isinstance(reason, DeliveryError | KafkaException)
-    logger.error(
-        "worker stopped by %s: %s",
-        type(reason).__name__,
-        reason,
-        exc_info=None if expected else (type(reason), reason, reason.__traceback__),
-    )
-
-
-class _Watch:
-    """Ends the process when one of the three patiences of `run_worker` is over.
-
-    It runs in a thread of its own, so that it also sees an event loop that stands still.
-    """
-
-    def __init__(
-        self,
-        app: ChunkedApp,
-        worker: faust.Worker,
-        broker_patience: float,
-        settle_patience: float,
-        stop_patience: float,
-    ) -> None:
-        self._app = app
-        self._worker = worker
-        self._broker_patience = broker_patience
-        self._settle_patience = settle_patience
-        self._stop_patience = stop_patience
-
-    def run(self, ended: threading.Event) -> None:
-        now = answered = asked = settled = running = time.monotonic()
-        while not ended.wait(0.25):
-            now = time.monotonic()
-            if self._worker.should_stop or self._app.should_stop:
-                if now - running > self._stop_patience:
-                    if self._worker.crash_reason is not None:
-                        _report(self._worker.crash_reason)
-                    _exit_now(f"worker did not stop within {self._stop_patience:g} s")
-                continue
-            running = now
-            if not self._app.rebalancing:
-                settled = now
-            elif now - settled > self._settle_patience:
-                _exit_now(
-                    f"the consumer group did not settle within {self._settle_patience:g} s: "
-                    "worker stopped"
-                )
-            if now - asked >= 2:
-                asked = now
-                with suppress(UserError):
-                    check_broker(self._app.bootstrap, timeout=2)
-                    answered = time.monotonic()
-                if time.monotonic() - answered > self._broker_patience:
-                    _exit_now(
-                        f"no answer from the broker at {self._app.bootstrap} for "
-                        f"{self._broker_patience:g} s: worker stopped"
-                    )
-
-
-def _exit_now(line: str) -> None:
-    logger.error(line)
-    logging.shutdown()
-    os._exit(1)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from orders.decision_table import TIERS
 from training.charts import (
     Chart,
     Floats,
@@ -20,7 +21,7 @@ from training.charts import (
 )
 from training.live_frame import HOUR, Interval
 
-STOPPED_TIERS = ("cancel", "freeze", "call", "sms")  # gravest first: it lies at the bottom
+STOPPED_TIERS = TIERS[:0:-1]  # gravest first: it lies at the bottom
 
 MINUTE = 60_000
 BIN_WIDTHS = [minutes * MINUTE for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)]

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from orders.decision_table import TIERS
 from training.live_frame import Interval, LiveDay, order_rows, peak_of, within
 from training.live_summary import (
     Attack,
@@ -21,8 +22,6 @@ from training.live_summary import (
     Tiers,
     TiersByTruth,
 )
-
-TIERS = ("pass", "sms", "call", "freeze", "cancel")
 
 WITHIN_S = 30.0  # the articles' mark for finding an attack
 

@@ -5,26 +5,12 @@ from typing import NamedTuple
 
 import polars as pl
 
-from orders.tables import TIME
+from orders.decision_table import DECISION_SCHEMA
 
-REASON = pl.Struct(
-    {"code": pl.String(), "points": pl.Float64(), "text": pl.String(), "text_zh": pl.String()}
-)
+_NOT_READ = ("features", "feature_hash", "propensity")
 
-DECISION_SCHEMA: dict[str, pl.DataType] = {
-    "order_id": pl.String(),
-    "event_time": TIME,
-    "decided_time": TIME,
-    "probability": pl.Float64(),
-    "rule_points": pl.Float64(),
-    "model_points": pl.Float64(),
-    "points": pl.Float64(),
-    "tier": pl.String(),
-    "action": pl.String(),
-    "reasons": pl.List(REASON),
-    "fast_lane": pl.Boolean(),
-    "model": pl.String(),
-    "rules": pl.String(),
+LIVE_DECISION_SCHEMA: dict[str, pl.DataType] = {
+    **{name: dtype for name, dtype in DECISION_SCHEMA.items() if name not in _NOT_READ},
     "order_appended_ms": pl.Int64(),
     "decision_appended_ms": pl.Int64(),
 }
@@ -55,7 +41,7 @@ class LiveDay:
 
     Attributes:
         orders: The orders that were sent; `ORDER_COLUMNS` of the orders table are read.
-        decisions: All decisions that came back, repeats included; `DECISION_SCHEMA`.
+        decisions: All decisions that came back, repeats included; `LIVE_DECISION_SCHEMA`.
         truth: What each order really was; `TRUTH_SCHEMA`; empty where nobody knows.
         dead_letters: Messages that went to the dead-letter topic.
         day: The day by event time.
@@ -78,7 +64,7 @@ def order_rows(live: LiveDay) -> pl.DataFrame:
     """One row per order id, by event time: the order, its first decision and its truth.
 
     Columns: order_id, event_time, account, amount (minor units), currency, the columns of
-    `DECISION_SCHEMA` (null where there is no decision), is_attack, kind, attack_id (null where the
+    `LIVE_DECISION_SCHEMA` (null where there is no decision), is_attack, kind, attack_id (null where the
     truth is not known), and `decided`, `stopped`, `latency_ms`.
     """
     orders = (
@@ -93,7 +79,7 @@ def order_rows(live: LiveDay) -> pl.DataFrame:
         .sort("event_time", maintain_order=True)
     )
     first_decisions = (
-        live.decisions.select(DECISION_SCHEMA.keys())
+        live.decisions.select(LIVE_DECISION_SCHEMA.keys())
         .drop("event_time")
         .sort("decision_appended_ms", nulls_last=True, maintain_order=True)
         .unique("order_id", keep="first", maintain_order=True)

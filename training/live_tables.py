@@ -4,10 +4,9 @@ from typing import Any
 
 import polars as pl
 
+from orders.decision_table import TIERS
 from training.live_summary import Summary, Tiers
 from training.money import money
-
-TIERS = ("pass", "sms", "call", "freeze", "cancel")
 
 
 def tier_rows(summary: Summary) -> list[dict[str, Any]]:

@@ -119,6 +119,8 @@ def split(
     known_label: NDArray[np.float64],
     final_label: NDArray[np.float64],
     times: Range,
+    *,
+    maturity: timedelta | None = None,
 ) -> Split:
     """Cut the frame by time.
 
@@ -127,6 +129,7 @@ def split(
         known_label: (n,) 1, 0 or NaN, as known at `times.label_known_at`.
         final_label: (n,) the same with everything known.
         times: The ranges.
+        maturity: After how long silence means 0, for the message; None: never.
 
     Raises:
         UserError: A range holds no orders, no labels, or a slice holds one class only.
@@ -146,11 +149,13 @@ def split(
         )
     known = ~np.isnan(known_label[wanted])
     if not known.any():
+        older = "train on older orders, or give a later --label-known-at"
         raise UserError(
             f"none of the {len(wanted):,} orders of the training range has a label known at "
-            f"{_iso(times.label_known_at)}: train on older orders, or give a later --label-known-at"
+            f"{_iso(times.label_known_at)}: {_settle(times, maturity) or older}"
         )
-    _both_classes(known_label[wanted[known]], "training range", "choose a longer range")
+    unripe = _settle(times, maturity) if not known.all() else ""
+    _both_classes(known_label[wanted[known]], "training range", "choose a longer range", unripe)
 
     ripe, half_ripe = _ripeness(known)
     younger = wanted[ripe:half_ripe][known[ripe:half_ripe]]
@@ -162,6 +167,7 @@ def split(
             known_label[rows],
             f"{name} slice",
             "choose a longer training range, or a later --label-known-at",
+            unripe,
         )
     test = between(times.test_from, times.test_until)
     test_known = ~np.isnan(final_label[test])
@@ -182,14 +188,30 @@ def _ripeness(known: NDArray[np.bool_]) -> tuple[int, int]:
     return int(edges[ripe + 1]), int(edges[half_ripe + 1])
 
 
-def _both_classes(label: NDArray[np.float64], where: str, what_to_do: str) -> None:
+def _settle(times: Range, maturity: timedelta | None) -> str:
+    """What to do where labels are missing because silence does not mean 0 yet."""
+    if maturity is None:
+        return ""
+    days = maturity / timedelta(days=1)
+    return (
+        f"an order without an outcome counts as 0 only {days:g} days after it was placed (the "
+        f"target's maturity), so give a --label-known-at well after "
+        f"{_iso(times.train_from + maturity)}, or a --train-from more than {days:g} days before it"
+    )
+
+
+def _both_classes(
+    label: NDArray[np.float64], where: str, what_to_do: str, unripe: str = ""
+) -> None:
     positives = int(label.sum())
     if positives == 0:
         raise UserError(
             f"no positive labels among the {len(label):,} known ones of the {where}: {what_to_do}"
         )
     if positives == len(label):
-        raise UserError(f"all {len(label):,} known labels of the {where} are 1: {what_to_do}")
+        raise UserError(
+            f"all {len(label):,} known labels of the {where} are 1: {unripe or what_to_do}"
+        )
 
 
 def _ms(moment: datetime) -> int:

@@ -35,15 +35,15 @@ def record(
     *,
     tracking_uri: str,
     source: Mapping[str, str],
-    alias: str = CHAMPION,
+    alias: str | None = CHAMPION,
 ) -> Recorded:
-    """Write a run, and register its model under the alias.
+    """Write a run, and register its model.
 
     Args:
         trained: What `train_model` returned.
         tracking_uri: Of MLflow; with `sqlite:///…` artefacts are kept beside the database.
         source: Where the data came from, recorded as parameters.
-        alias: Given to the registered version.
+        alias: Given to the registered version; None: the aliases stay where they are.
 
     Raises:
         UserError: MLflow cannot be reached, or it fails halfway; then the run is marked as failed
@@ -140,6 +140,7 @@ def _write(
     tags = {
         "target": model.target,
         "feature_hash": model.signature.feature_hash,
+        "doubts": "; ".join(trained.doubts) or "none",
         "git_revision": git_revision(Path(__file__).parent) or "none",
     }
     measured = {

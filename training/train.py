@@ -14,13 +14,14 @@ import polars as pl
 from lightgbm.callback import CallbackEnv
 from numpy.typing import NDArray
 
-from features.feature_set import AttributeKind, feature_set
+from features.feature_set import ATTRIBUTE_PREFIX, AttributeKind, feature_set
 from models.calibration import Calibration, fit_calibration
 from models.risk_model import ModelCard, RiskModel, trees_hash
 from models.signature import Signature, vocabularies
 from orders.dataset import dataset_targets
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
+from training.doubts import doubts
 from training.frame import Frame, open_frame
 from training.labels import labels
 from training.metrics import CalibrationPoint, Metrics, calibration_curve, evaluate
@@ -28,7 +29,6 @@ from training.split import Range, Rows, Split, resolve_range, split
 
 OnProgress = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
-ATTRIBUTE = "attribute_"  # the feature of a shop's attribute x is attribute_x
 CHUNK = 50_000  # orders predicted at once
 
 TREE_PARAMETERS: dict[str, Any] = {
@@ -83,6 +83,7 @@ class Trained:
     slices: dict[str, int]  # orders in each slice
     gain: dict[str, float]  # per feature, its share of the trees' total gain
     recipe: Recipe
+    doubts: list[str]  # why it should not decide, see `training.doubts`
 
 
 def train_model(
@@ -135,7 +136,7 @@ def train_model(
     orders, outcomes = scan_orders(outcomes_folder), scan_outcomes(outcomes_folder)
     known = _aligned(frame, labels(orders, outcomes, target, times.label_known_at), outcomes_folder)
     final = _aligned(frame, labels(orders, outcomes, target), outcomes_folder)
-    parts = split(event_time, known, final, times)
+    parts = split(event_time, known, final, times, maturity=target.maturity)
 
     signature = _signature(frame, parts.fit)
     trees = _wanted_trees(frame, signature, parts, known, recipe=recipe, on_progress=on_progress)
@@ -156,15 +157,17 @@ def train_model(
     )
     model = RiskModel(text, card)
     probability = predict_rows(model, frame, parts.test)
+    metrics = evaluate(final[parts.test], probability, recipe.capacity)
     gain = booster.feature_importance("gain")
     return Trained(
         model=model,
-        metrics=evaluate(final[parts.test], probability, recipe.capacity),
+        metrics=metrics,
         curve=calibration_curve(final[parts.test], probability),
         times=times,
         slices={slice_.name: len(getattr(parts, slice_.name)) for slice_ in fields(parts)},
         gain=dict(zip(frame.features, (gain / max(gain.sum(), 1e-12)).tolist(), strict=True)),
         recipe=recipe,
+        doubts=doubts(final[parts.test], probability, metrics.auc),
     )
 
 
@@ -184,9 +187,11 @@ def frame_hash(frame: Frame) -> str:
     trained on it and score frames like it, but the live path will refuse it.
     """
     attributes: dict[str, AttributeKind] = {
-        name.removeprefix(ATTRIBUTE): "categorical" if name in frame.categorical else "numeric"
+        name.removeprefix(ATTRIBUTE_PREFIX): "categorical"
+        if name in frame.categorical
+        else "numeric"
         for name in frame.features
-        if name.startswith(ATTRIBUTE)
+        if name.startswith(ATTRIBUTE_PREFIX)
     }
     declared = feature_set(attributes)
     if declared.names == frame.features and declared.categorical == set(frame.categorical):

@@ -1,7 +1,6 @@
 """`preempt backfill`: point-in-time features by replay."""
 
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +20,7 @@ from features.snapshot import SnapshotError
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
 from preempt.console import emit, progress
+from preempt.options import Time
 
 
 def backfill(
@@ -29,8 +29,8 @@ def backfill(
     *,
     out: Path,
     store: Literal["memory", "redis"] = "memory",
-    from_: Annotated[datetime | None, Parameter(name="--from")] = None,
-    until: datetime | None = None,
+    from_: Annotated[Time | None, Parameter(name="--from")] = None,
+    until: Time | None = None,
     state_in: Path | None = None,
     state_out: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -56,9 +56,6 @@ def backfill(
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
-    for option, moment in (("--from", from_), ("--until", until)):
-        if moment is not None and moment.tzinfo is None:
-            raise UserError(f"{option} needs a zone, such as {moment.isoformat()}Z")
     orders, outcomes = scan_orders(directory), scan_outcomes(directory)
     declared = feature_set(attributes_of(orders.collect_schema()))
     state = InMemoryState(declared) if state_in is None else _loaded(state_in, declared)

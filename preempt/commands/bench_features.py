@@ -14,6 +14,7 @@ from features.feature_set import FeatureSet, feature_set
 from features.memory import InMemoryState
 from orders.errors import UserError
 from preempt.console import emit, progress
+from preempt.options import Count, Seed
 
 _DAYS = 30
 _BLOCK = 65_536
@@ -35,8 +36,8 @@ _MERCHANTS, _SKUS = 300, 5_000
 def bench_features(
     *,
     store: Literal["memory", "redis"] = "memory",
-    orders: int = 1_000_000,
-    seed: int = 7,
+    orders: Count = 1_000_000,
+    seed: Seed = 7,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure the feature engine alone, on made-up traffic of 30 days.
@@ -53,8 +54,6 @@ def bench_features(
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
-    if orders < 1:
-        raise UserError("--orders must be at least 1")
     declared = feature_set()
     InMemoryState(declared).apply(next(traffic(100, seed, declared)))  # compiles
     state = InMemoryState(declared)

@@ -8,8 +8,8 @@ from rich.table import Table
 
 from orders.errors import UserError
 from preempt.console import console, emit
-from preempt.demo import machine
-from preempt.stream_benchmark import Benchmark, StreamFigures
+from preempt.machine import machine
+from preempt.options import Count, CountOrNone, Rate
 
 OURS = ("preempt", "worker")
 PER_MESSAGE = ("preempt.per_message_faust",)
@@ -17,10 +17,10 @@ PER_MESSAGE = ("preempt.per_message_faust",)
 
 def bench_stream(
     *,
-    orders: int = 200_000,
+    orders: Count = 200_000,
     store: Literal["memory", "redis"] = "memory",
-    rate: float | None = None,
-    compare: int = 4_000,
+    rate: Rate | None = None,
+    compare: CountOrNone = 4_000,
     json: Annotated[bool, Parameter(name="--json", negative=())] = False,
 ) -> None:
     """Measure one worker from broker to broker: features, a model of 300 trees, rules, decision.
@@ -43,8 +43,8 @@ def bench_stream(
     """
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
-    if orders < 1 or compare < 0 or (rate is not None and rate <= 0):
-        raise UserError("--orders and --rate must be above 0, and --compare not below it")
+    from preempt.stream_benchmark import Benchmark
+
     with Benchmark(orders) as benchmark:
         if rate is not None:
             runs = {"chunked": benchmark.pace(*OURS, rate=rate)}
@@ -62,6 +62,8 @@ def bench_stream(
 
 
 def _table(runs: dict[str, dict]) -> Table:
+    from preempt.stream_benchmark import StreamFigures
+
     table = Table(box=None)
     for name in ("", "orders", "orders/s", "p50 ms", "p99 ms", "lost", "duplicates"):
         table.add_column(name, justify="left" if not name else "right")

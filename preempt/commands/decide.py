@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import Parameter
 
 from orders.decoding import decode_orders
 from orders.errors import UserError
-from preempt.bootstrap import build_scorer, wall_clock
 from preempt.console import console, progress
 from preempt.settings import load_settings
-from serving.decisions import Decision
+
+if TYPE_CHECKING:
+    from serving.decisions import Decision
 
 CHUNK = 500
 
@@ -74,6 +75,8 @@ def decide(
     settings = settings.model_copy(update={"store": "memory", "redis_url": None})  # offline
     with ExitStack() as files:
         lines = _opened(files, orders)
+        from preempt.bootstrap import build_scorer, wall_clock
+
         scorer = build_scorer(settings, state)
         written = _written(files, out)
         seen = decided = rejected = 0
@@ -99,9 +102,15 @@ def _opened(files: ExitStack, orders: Path) -> IO[bytes]:
     if str(orders) == "-":
         return sys.stdin.buffer
     try:
-        return files.enter_context(orders.open("rb"))
+        lines = files.enter_context(orders.open("rb"))
     except OSError as error:
         raise UserError(f"cannot read {orders}: {error.strerror}") from None
+    if lines.peek(4).startswith(b"PAR1"):
+        raise UserError(
+            f"{orders} is Parquet, and decide reads JSON Lines; convert it in Python: "
+            f'polars.read_parquet("{orders}").write_ndjson("{orders.with_suffix(".jsonl")}")'
+        )
+    return lines
 
 
 def _written(files: ExitStack, out: Path | None) -> IO[bytes]:
@@ -126,7 +135,7 @@ def _complain(number: int, detail: str) -> None:
     console.print(f"line {number}: {detail}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write(file: IO[bytes], decisions: list[Decision]) -> None:
+def _write(file: IO[bytes], decisions: "list[Decision]") -> None:
     shown = [{name: getattr(decision, name) for name in _SHOWN} for decision in decisions]
     try:
         file.write(msgspec.json.Encoder().encode_lines(shown))

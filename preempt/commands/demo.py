@@ -5,17 +5,18 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from orders.errors import UserError
-from preempt.closing_summary import render_summary
+from orders.errors import UsageError, UserError
 from preempt.console import console, emit
-from preempt.demo import DemoOptions, RunningDemo
-from preempt.demo import demo as run_demo
 from preempt.processes import ChildProcess, free_port
 from preempt.settings import load_settings
+from training.simulation.config import SimulationConfig
+
+if TYPE_CHECKING:
+    from preempt.demo import RunningDemo
 
 
 def demo(
@@ -52,11 +53,17 @@ def demo(
     # Also where the shell started us with SIGINT ignored, as it does in the background.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    pace = _speed(speed)
+    SimulationConfig(orders=orders, days=days, seed=seed)  # refuses what is out of range
+    from preempt.closing_summary import render_summary
+    from preempt.demo import DemoOptions
+    from preempt.demo import demo as run_demo
+
     options = DemoOptions(
         orders=orders,
         days=days,
         seed=seed,
-        speed=_speed(speed),
+        speed=pace,
         data_dir=data_dir or load_settings().data_dir / "demo",
     )
     with run_demo(options) as finished:
@@ -77,11 +84,11 @@ def _speed(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not 0 < speed < float("inf"):
-        raise UserError(f"--speed is {text!r}, expected a number above 0, or max")
+        raise UsageError(f"--speed is {text!r}, expected a number above 0, or max")
     return speed
 
 
-def _serve(finished: RunningDemo) -> None:
+def _serve(finished: "RunningDemo") -> None:
     """Keep everything up until Ctrl-C, with MLflow and the report to look at."""
     folder = finished.folder.path
     port = free_port()

@@ -5,9 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orders.importing import STEPS, Imported
+from orders.importing import MAX_REJECTS, STEPS, Imported
 from orders.importing import import_history as import_into
 from preempt.console import emit, progress
+from preempt.options import Share
 
 
 def import_history(
@@ -16,13 +17,15 @@ def import_history(
     *,
     mapping: Path,
     out: Path,
+    max_rejects: Share = MAX_REJECTS,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Turn your own order history into orders.parquet, outcomes.parquet and rejects.parquet.
 
     Each row of the file is one order and what became of it. The mapping says which column becomes
     which field: `docs/import.md` describes it, `examples/` has two. A row that is no valid order
-    goes to `rejects.parquet` with the reason.
+    goes to `rejects.parquet` with the reason. Where most rows are none, or all, the import fails,
+    what an earlier one made stays, and the rejects are in `rejects.failed.parquet`.
 
     For example, `preempt import bookings.csv --mapping examples/hotel_bookings.toml --out data/hotel`.
 
@@ -30,6 +33,7 @@ def import_history(
         file: CSV, Parquet or JSON Lines.
         mapping: The mapping file, TOML.
         out: The folder to write to; made if it is not there.
+        max_rejects: Most rows that may be no valid order, as in 50%.
         json: Print the counts as one JSON object.
     """
     with progress("reading", len(STEPS)) as bar:
@@ -39,7 +43,7 @@ def import_history(
             bar.update(bar.task_ids[0], description=step, completed=len(begun))
             begun.append(step)
 
-        imported = import_into(file, mapping, out, on_step=on_step)
+        imported = import_into(file, mapping, out, max_rejects=max_rejects, on_step=on_step)
         bar.update(bar.task_ids[0], description="done", completed=len(STEPS))
     emit(imported, as_json=json, text=_in_words(imported, out))
 

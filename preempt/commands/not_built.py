@@ -1,17 +1,17 @@
 """Commands whose part is not built yet: they say so, and exit with 1."""
 
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 from cyclopts import App, Parameter
 
 from orders.errors import UserError
+from preempt.options import Count, Port, Time
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
-def parity(*, data_dir: Path | None = None, sample: int = 1_000, json: Json = False) -> None:
+def parity(*, data_dir: Path | None = None, sample: Count = 1_000, json: Json = False) -> None:
     """Compare served vectors with recomputed ones. Not built yet.
 
     For example:
@@ -26,9 +26,7 @@ def parity(*, data_dir: Path | None = None, sample: int = 1_000, json: Json = Fa
     _not_built("parity")
 
 
-def report(
-    *, from_: Annotated[datetime, Parameter(name="--from")], to: datetime, out: Path
-) -> None:
+def report(*, from_: Annotated[Time, Parameter(name="--from")], to: Time, out: Path) -> None:
     """Write the reports of a time range. Not built yet.
 
     For example:
@@ -43,7 +41,7 @@ def report(
     _not_built("report")
 
 
-def gateway(*, port: int = 8080) -> None:
+def gateway(*, port: Port = 8080) -> None:
     """Serve decisions over HTTP. Not built yet.
 
     For example:

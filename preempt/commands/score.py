@@ -21,7 +21,8 @@ def score(
 ) -> None:
     """Score every order of a frame with a model: probability, points, and the tier they give.
 
-    No rule is applied: points are the model's alone. `preempt decide` applies the rules too.
+    No rule is applied: points are the model's alone. `preempt decide` applies the rules too. Only
+    the risk of an order is worth points: with a model of another target they and the tier are null.
 
     For example, preempt score frame.parquet --model risk --out scores.parquet, or, with a certain
     version, preempt score frame.parquet --model models:/risk/3 --out scores.parquet --json.
@@ -37,10 +38,11 @@ def score(
     import numpy as np
     import polars as pl
 
-    from models.points import model_points
+    from models.points import POINTS_TARGET, model_points
     from models.registry import load_model
+    from orders.decision_table import TIERS
     from orders.errors import UserError
-    from serving.policy import TIERS, Policy
+    from serving.policy import Policy
     from training.frame import open_frame
     from training.train import frame_hash, predict_rows
 
@@ -56,25 +58,33 @@ def score(
     orders = len(opened.keys)
     with console.status(f"Scoring {orders:,} orders"):
         probability = predict_rows(found, opened, np.arange(orders))
+    scores = pl.DataFrame({"order_id": opened.keys["order_id"], "probability": probability})
+    tiers = None
+    if found.target == POINTS_TARGET:
         points = model_points(probability)
         verdicts = policy.judge(np.zeros((orders, 0)), (), points, np.full(orders, np.nan))
-    scores = pl.DataFrame(
-        {
-            "order_id": opened.keys["order_id"],
-            "probability": probability,
-            "points": verdicts.points,
-            "tier": np.array(TIERS)[verdicts.tier],
-        }
-    )
+        scores = scores.with_columns(
+            points=verdicts.points, tier=pl.Series(np.array(TIERS)[verdicts.tier])
+        )
+        tiers = {name: int((verdicts.tier == i).sum()) for i, name in enumerate(TIERS)}
+    else:
+        scores = scores.with_columns(points=pl.lit(None, pl.Float64), tier=pl.lit(None, pl.String))
+        console.print(
+            f"{model} foretells {found.target!r}, not {POINTS_TARGET!r}: points and tier are null.",
+            markup=False,
+            soft_wrap=True,
+        )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scores.write_parquet(out)
     except OSError as error:
         raise UserError(f"cannot write {out}: {error.strerror or error}") from None
-    tiers = {name: int((verdicts.tier == i).sum()) for i, name in enumerate(TIERS)}
+    scored_with = f"{found.name}/{found.version}"
+    text = f"{orders:,} orders scored with {scored_with}"
+    if tiers is not None:
+        text += ": " + ", ".join(f"{count:,} {name}" for name, count in tiers.items())
     emit(
-        {"orders": orders, "model": f"{found.name}/{found.version}", "tiers": tiers},
+        {"orders": orders, "model": scored_with, "target": found.target, "tiers": tiers},
         as_json=json,
-        text=f"{orders:,} orders scored with {found.name}/{found.version}: "
-        + ", ".join(f"{count:,} {name}" for name, count in tiers.items()),
+        text=text,
     )

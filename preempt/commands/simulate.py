@@ -7,9 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from preempt.console import emit, progress
+from preempt.console import console, emit, progress
 from training.simulation.config import DEFAULT_START, SimulationConfig, parse_start
-from training.simulation.dataset import write_dataset
 
 
 def simulate(
@@ -25,7 +24,8 @@ def simulate(
     """Make a shop's orders and outcomes, with attacks among them, and the truth about each.
 
     Writes `orders.parquet`, `outcomes.parquet` and `truth.parquet` into a folder, each sorted by
-    event time. The same options always make the same tables.
+    event time. The same options always make the same tables. From 1,000 orders on there are attacks
+    among them; fewer may have none.
 
     For example, `preempt simulate --orders 60000 --days 10 --out data/shop`, or, larger and of
     another seed, `preempt simulate --orders 1000000 --days 30 --seed 11 --out data/big --json`.
@@ -42,10 +42,18 @@ def simulate(
     config = SimulationConfig(
         orders=orders, days=days, seed=seed, start=parse_start(start), attack_share=attack_share
     )
+    from training.simulation.dataset import write_dataset
+
     began = time.perf_counter()
     with progress("Simulating orders", orders) as bar:
         counts = write_dataset(config, out, lambda done: bar.advance(bar.task_ids[0], done))
     seconds = time.perf_counter() - began
+    if not counts.attacks and attack_share:
+        console.print(
+            f"[yellow]Warning:[/] no attack among these {orders:,} orders: make 1,000 or more "
+            "to be sure of some, or take another --seed.",
+            soft_wrap=True,
+        )
     emit(
         dataclasses.asdict(counts) | {"orders_per_s": round(counts.orders / seconds)},
         as_json=json,

@@ -1,43 +1,20 @@
 """`preempt train`: a frame and its outcomes become a registered model."""
 
-from collections.abc import Sequence
-from datetime import datetime
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter
+from rich.markup import escape
 
+from orders.errors import UsageError
+from orders.targets import TARGETS
 from preempt.console import console, emit, progress
+from preempt.options import Seed, Time, TimeOrShare
 from preempt.settings import load_settings
 
-
-def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
-    text = tokens[0].value
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not an ISO 8601 time, e.g. 2026-03-01T00:00:00Z") from None
-    if moment.tzinfo is None:
-        raise ValueError(f"{text!r} has no zone; write e.g. {text}{'T00:00' * ('T' not in text)}Z")
-    return moment
-
-
-def _time_or_share(type_: Any, tokens: Sequence[Token]) -> datetime | float:
-    text = tokens[0].value
-    if not text.endswith("%"):
-        return _time(type_, tokens)
-    try:
-        share = float(text[:-1]) / 100
-    except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise ValueError(f"{text!r} is not a share between 0% and 100%, e.g. 80%")
-    return share
-
-
-Time = Annotated[datetime, Parameter(converter=_time)]
-TimeOrShare = Annotated[datetime | float, Parameter(converter=_time_or_share)]
+if TYPE_CHECKING:
+    from training.tracking import Recorded
 
 
 def train(
@@ -54,14 +31,16 @@ def train(
     name: str | None = None,
     tracking_uri: str | None = None,
     model_out: Path | None = None,
-    seed: int = 7,
+    force_champion: Annotated[bool, Parameter(negative="")] = False,
+    seed: Seed = 7,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Train a model on the past, test it on what came later, and register it as champion.
+    """Train a model on the past, test it on what came later, and register it.
 
     Orders from --train-from until --train-until train, with the labels that were known at
     --label-known-at; orders after that test, with all labels that are known by now. Times are
-    ISO 8601 with a zone.
+    ISO 8601 with a zone. The model becomes champion, the one that decides, unless its test says
+    that it has learnt nothing: then it is registered, and the champion stays.
 
     For example, preempt train frame.parquet --outcomes history --target risk --train-until
     2026-03-01T00:00:00Z, or, on the first 80 % of the orders and under a name of its own,
@@ -80,12 +59,15 @@ def train(
         name: Name in the registry; default: the target.
         tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
         model_out: Also write the model's two files into this folder.
+        force_champion: Make it champion even if its test says that it has learnt nothing.
         seed: Of LightGBM.
-        json: Print run_id, model_uri and metrics as JSON.
+        json: Print run_id, model_uri, metrics, champion and warnings as JSON.
     """
+    if target not in TARGETS:
+        raise UsageError(f"--target is {target!r}, expected {' or '.join(TARGETS)}")
     import msgspec
 
-    from models.registry import mlflow_client
+    from models.registry import CHAMPION, champion_version, mlflow_client
     from training.tracking import record
     from training.train import Recipe, train_model
 
@@ -112,17 +94,26 @@ def train(
         )
     if model_out:
         trained.model.save(model_out)
+    becomes_champion = force_champion or not trained.doubts
     with console.status("Recording the run"):
         recorded = record(
             trained,
             tracking_uri=uri,
             source={"frame": str(frame), "outcomes": str(outcomes)},
+            alias=CHAMPION if becomes_champion else None,
         )
     times = trained.times
+    warnings = list(trained.doubts)
     if trained.metrics.auc is None:
+        warnings.append(
+            f"it is not tested: {trained.metrics.orders:,} orders with a label from "
+            f"{times.test_from.isoformat()} on, {trained.metrics.positives:,} of them positive"
+        )
+    if not becomes_champion:
+        warnings.append(_why_no_champion(recorded, champion_version(trained.model.name, uri)))
+    for warning in warnings:
         console.print(
-            f"[yellow]Not tested:[/] {trained.metrics.orders:,} orders with a label from "
-            f"{times.test_from.isoformat()} on, {trained.metrics.positives:,} of them positive."
+            f"[yellow]Warning:[/] {recorded.model_uri}: {escape(warning)}.", soft_wrap=True
         )
     result = {
         "run_id": recorded.run_id,
@@ -130,6 +121,8 @@ def train(
         "name": trained.model.name,
         "version": recorded.version,
         "target": target,
+        "champion": becomes_champion,
+        "warnings": warnings,
         "metrics": msgspec.to_builtins(trained.metrics),
         "slices": trained.slices,
         "train_from": times.train_from.isoformat(),
@@ -139,6 +132,16 @@ def train(
         "test_until": times.test_until.isoformat(),
     }
     emit(result, as_json=json, text="" if json else _table(result))
+
+
+def _why_no_champion(recorded: "Recorded", champion: str | None) -> str:
+    use = f"--force-champion makes it champion, --model {recorded.model_uri} uses it as it is"
+    if champion is not None:
+        return f"it is registered, and version {champion} stays champion; {use}"
+    return (
+        "it is registered, and there is no champion yet: train on more orders, a longer time or "
+        f"other features, and decide by rules alone (--model none) until then; {use}"
+    )
 
 
 METRICS = {
@@ -158,7 +161,8 @@ def _table(result: dict[str, Any]) -> str:
     from rich.table import Table
 
     metrics, slices = result["metrics"], result["slices"]
-    table = Table(title=f"{result['model_uri']} is champion", title_justify="left")
+    role = "champion" if result["champion"] else "registered, not champion"
+    table = Table(title=f"{result['model_uri']} is {role}", title_justify="left")
     table.add_column("On the test")
     table.add_column("", justify="right")
     for key, words in METRICS.items():

@@ -7,10 +7,9 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from preempt.bootstrap import build_archive_worker, build_scoring_worker
 from preempt.console import console
+from preempt.options import Broker
 from preempt.settings import load_settings
-from streams.worker import run_worker
 
 
 def worker(
@@ -18,7 +17,7 @@ def worker(
     role: Literal["score", "archive"] = "score",
     state: Path | None = None,
     name: str | None = None,
-    broker: str | None = None,
+    broker: Broker | None = None,
     topic_prefix: str | None = None,
     model: str | None = None,
     rules: Path | None = None,
@@ -66,6 +65,9 @@ def worker(
         store=store,
     )
     console.print(f"Worker ({role}) on {settings.broker}; Ctrl-C or SIGTERM stops it.")
+    from preempt.bootstrap import build_archive_worker, build_scoring_worker
+    from streams.worker import run_worker
+
     if role == "archive":
         app, archive = build_archive_worker(settings)
         code = run_worker(app)

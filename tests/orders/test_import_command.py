@@ -55,3 +55,9 @@ def test_what_is_wrong_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
 
 def test_a_missing_option_is_wrong_use(tmp_path: Path) -> None:
     assert preempt("import", tmp_path / "h.csv").returncode == 2
+
+
+def test_a_share_of_rejects_that_is_none_is_wrong_use(tmp_path: Path) -> None:
+    done = preempt("import", "h.csv", "--mapping", "m", "--out", "o", "--max-rejects", "half")
+    assert done.returncode == 2
+    assert "'half' is not a share from 0% to 100%" in done.stderr

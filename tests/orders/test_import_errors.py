@@ -1,11 +1,12 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from orders.errors import UserError
-from orders.importing import import_history
+from orders.importing import Imported, import_history
 
 ORDER = """
 [order]
@@ -31,7 +32,7 @@ def fail(
         import_history(file, tmp_path / "mapping.toml", tmp_path / "out")
     text = str(caught.value).replace(f"{tmp_path}/", "")
     assert "\n" not in text
-    assert not list(tmp_path.glob("out/*"))
+    assert not (tmp_path / "out").exists()
     return text
 
 
@@ -62,10 +63,13 @@ def changed(**fields: str) -> str:
         (changed(quantity='"buyer name"'), "history.csv: there is no column 'buyer name'; did you mean 'Buyer Name'?"),
         (changed(quantity='"zzz"'), "history.csv: there is no column 'zzz'; there are: no, placed, qty, price, Buyer Name"),
         (changed(quantity='{ expr = "amount * 2" }'), "history.csv: there is no column 'amount'"),
-        (changed(quantity='{ expr = "qty +" }'), "mapping.toml: unable to parse 'qty +' as Expr"),
+        (changed(quantity='{ expr = "qty +" }'), "mapping.toml: quantity: unable to parse 'qty +' as Expr"),
+        (changed(quantity='{ expr = "qty + \'1" }'), "mapping.toml: quantity: sql parser error: Unterminated string literal at Line: 1, Column: 7 in "),
+        (changed(event_time='{ column = "placed", zone = "UTC", plus = "interval +" }'), "mapping.toml: event_time plus: "),
+        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty >'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml: [[outcome]] 1 when: unable to parse 'qty >'"),
         (changed(quantity='{ expr = "(select 1)" }'), "mapping.toml: quantity: 'select' looks beyond the row"),
         (changed(quantity='''{ expr = "qty in (select qty from read_csv('/etc/passwd'))" }'''), "mapping.toml: "),
-        (changed(quantity='''{ expr = "read_csv('/etc/passwd')" }'''), "mapping.toml: unsupported function 'read_csv'"),
+        (changed(quantity='''{ expr = "read_csv('/etc/passwd')" }'''), "mapping.toml: quantity: unsupported function 'read_csv'"),
         (changed(quantity='{ expr = "max(qty)" }'), "mapping.toml: quantity: 'max' looks beyond the row"),
         (changed(quantity='{ expr = "count(*) over ()" }'), "mapping.toml: quantity: 'count' looks beyond the row"),
         (changed(event_time='{ expr = "now()" }'), "mapping.toml: event_time: 'now' reads the clock"),
@@ -91,7 +95,11 @@ def test_a_wrong_mapping_ends_with_one_line(tmp_path: Path, mapping: str, messag
         ("history.xlsx", "x", "history.xlsx: cannot tell its format from '.xlsx'"),
         ("history.parquet", "not parquet", "history.parquet cannot be read as parquet: "),
         ("history.csv", 'no,placed,qty,price\na1,2024-05-01,1,"100\n', "history.csv cannot be imported: "),
-        ("history.csv", CSV.replace("kim", "\xff").encode("latin-1"), "history.csv cannot be "),
+        ("history.csv", CSV.replace("kim", "\xff").encode("latin-1"), "history.csv is not in utf-8 (byte 0xff at 51): say in the mapping how it is encoded, as [source] encoding = 'latin-1'"),
+        ("history.csv", CSV.replace("Buyer Name", "买家").encode("gb18030"), "history.csv is not in utf-8 (byte 0xc2 at 20): say in the mapping how it is encoded, as [source] encoding = 'gb18030'"),
+        ("history.csv", CSV.encode("utf-16"), "history.csv is not in utf-8 (byte 0xff at 0): say in the mapping how it is encoded, as [source] encoding = 'utf-16'"),
+        ("history.csv", CSV.encode() + b"a1,2024-05-01,1,100,kim\n" * 3000 + b"a1,2024-05-01,1,100,\xff\n", "history.csv cannot be imported: "),
+        ("history.csv", CSV.splitlines()[0], "history.csv has no rows"),
     ],
 )  # fmt: skip
 def test_a_file_that_cannot_be_read_ends_with_one_line(
@@ -128,3 +136,43 @@ def test_times_need_a_zone_from_somewhere_and_from_one_place_only(tmp_path: Path
 def test_a_strict_conversion_in_an_expression_that_fails_is_one_line(tmp_path: Path) -> None:
     mapping = changed(quantity='{ expr = "cast(no as bigint)" }')
     assert fail(tmp_path, mapping).startswith("history.csv cannot be imported: ")
+
+
+BAD = "b{},2024-05-01,1,19.99,kim\n"
+
+
+def import_rows(tmp_path: Path, content: str, **options: Any) -> Imported:
+    (tmp_path / "mapping.toml").write_text(ORDER)
+    (tmp_path / "history.csv").write_text(content)
+    return import_history(
+        tmp_path / "history.csv", tmp_path / "mapping.toml", tmp_path / "new" / "out", **options
+    )
+
+
+def test_without_one_valid_order_an_import_fails_and_names_the_reason(tmp_path: Path) -> None:
+    bad = CSV.splitlines()[0] + "\n" + BAD.format(1) + "c,soon,1,100,kim\n" + BAD.format(2)
+    with pytest.raises(UserError) as caught:
+        import_rows(tmp_path, bad, max_rejects=1.0)
+    text = str(caught.value).replace(f"{tmp_path}/", "")
+    assert text == (
+        "history.csv: none of the rows is a valid order; 2 of 3 for the same reason, as row 1: "
+        "unit_price (column 'price'): expected an integer from 0 to 10000000000000, in minor units "
+        '(decimals = 2 reads 19.99 as 1999), got "19.99"; all are in new/out/rejects.failed.parquet'
+    )
+    assert pl.read_parquet(tmp_path / "new/out/rejects.failed.parquet").height == 3
+    assert len(list((tmp_path / "new/out").iterdir())) == 1
+
+
+def test_where_most_rows_are_rejected_the_earlier_import_stays_until_a_better_one(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "new" / "out"
+    import_rows(tmp_path, CSV)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    mostly_bad = CSV + "".join(BAD.format(number) for number in range(2))
+    with pytest.raises(UserError, match=r"66\.7% of the rows .* --max-rejects 50%.* is kept"):
+        import_rows(tmp_path, mostly_bad)
+    assert before == {name: (out / name).read_bytes() for name in before}
+    assert (out / "rejects.failed.parquet").exists()
+    assert import_rows(tmp_path, mostly_bad, max_rejects=0.7).rejects == 2
+    assert {file.name for file in out.iterdir()} == before.keys()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from orders.decoding import decode_orders
 from orders.errors import UserError
+from orders.tables import frame_from_orders
 from preempt.commands.decide import CHUNK, decide
 from serving.policy import Policy
 
@@ -114,3 +116,19 @@ def test_what_cannot_be_had_is_named_in_one_line(tmp_path: Path, options: dict, 
 def test_a_missing_file_is_named():
     with pytest.raises(UserError, match=r"cannot read absent\.jsonl: No such file"):
         decide(Path("absent.jsonl"))
+
+
+def test_a_parquet_file_is_told_with_the_way_to_convert_it(
+    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+):
+    file = tmp_path / "orders.parquet"
+    lines = written(tmp_path, [order(1), order(2)])
+    frame_from_orders(decode_orders(lines.read_bytes().splitlines()).events).write_parquet(file)
+    with pytest.raises(
+        UserError, match=r"is Parquet, and decide reads JSON Lines; convert"
+    ) as told:
+        decide(file)
+    conversion = str(told.value).partition("in Python: ")[2]
+    exec(f"import polars\n{conversion}")  # what people are told to do
+    decide(tmp_path / "orders.jsonl")
+    assert len(capsysbinary.readouterr().out.splitlines()) == 2

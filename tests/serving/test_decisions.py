@@ -2,12 +2,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orders.decision_table import DECISION_SCHEMA
 from serving.decisions import (
     Decision,
     Reason,
     decision_decoder,
     decision_encoder,
-    feature_matrix,
     feature_rows,
 )
 
@@ -50,8 +50,8 @@ def test_a_decision_comes_back_from_the_wire_as_it_was(row: list[float]):
 @given(st.lists(st.lists(numbers, min_size=2, max_size=2), min_size=1, max_size=4))
 def test_the_served_matrix_comes_back_bit_by_bit(rows: list[list[float]]):
     matrix = np.array(rows)
-    decisions = [decision_with(features) for features in feature_rows(matrix)]
-    np.testing.assert_array_equal(feature_matrix(decisions), matrix)
+    served = np.array(feature_rows(matrix), dtype=np.float64)
+    np.testing.assert_array_equal(served, matrix)
 
 
 def test_an_unknown_feature_is_null_on_the_wire_never_zero():
@@ -63,3 +63,9 @@ def test_a_field_of_a_newer_sender_is_ignored():
     wire = decision_encoder.encode(decision_with([1.0]))
     newer = wire[:-1] + b',"colour":"red"}'
     assert decision_decoder.decode(newer) == decision_with([1.0])
+
+
+def test_the_table_of_decisions_has_the_fields_of_a_decision_in_their_order():
+    assert tuple(DECISION_SCHEMA) == tuple(
+        name for name in Decision.__struct_fields__ if name not in ("schema", "version")
+    )

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.feature_set import feature_set
+from orders.decision_table import TIERS
 from orders.errors import UserError
-from serving.policy import TIERS, Policy, Verdicts
+from serving.policy import Policy, Verdicts
 from serving.rules import Rule, RuleMatcher, read_rules
 
 POLICY = Policy.default()

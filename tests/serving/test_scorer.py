@@ -16,12 +16,12 @@ from models.risk_model import ModelCard, RiskModel, trees_hash
 from models.signature import Signature, SignatureMismatchError
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
-from serving.decisions import Decision, decision_encoder, feature_matrix
+from serving.decisions import Decision, decision_encoder
 from serving.ledger import InMemoryLedger, LedgerUnavailableError
 from serving.policy import Policy
 from serving.rules import Rule
 from serving.scorer import Scorer
-from serving.words import words
+from serving.words import MODEL_WORDS, words
 
 NOW = 1_700_000_000_000
 FEATURE_SET = feature_set()
@@ -47,15 +47,29 @@ def order(number: int, **fields: Any) -> Order:
 ORDERS = [order(number) for number in range(40)]
 
 
+def served_vectors(decisions: Sequence[Decision]) -> np.ndarray:
+    return np.array([decision.features for decision in decisions], dtype=np.float64)
+
+
 def trained_model(features: FeatureSet) -> RiskModel:
     """Trees that hold bursts of a device to be risky."""
     rules_alone = Scorer(features, InMemoryState(features), None, POLICY)
-    vectors = np.vstack([feature_matrix(rules_alone.decide(ORDERS, now=NOW))] * 10)
+    vectors = np.vstack([served_vectors(rules_alone.decide(ORDERS, now=NOW))] * 10)
     burst = vectors[:, features.names.index("device_orders_5m")]
     label = (burst > 5).astype(float)
+    return grown(features, vectors, label, trees=20)
+
+
+def constant_model(features: FeatureSet, *, probability: float) -> RiskModel:
+    """One tree without a split: every order is as likely to be risky."""
+    label = (np.arange(1_000) < 1_000 * probability).astype(float)
+    return grown(features, np.zeros((1_000, len(features.names))), label, trees=1)
+
+
+def grown(features: FeatureSet, vectors: np.ndarray, label: np.ndarray, *, trees: int) -> RiskModel:
     data = lgb.Dataset(vectors, label, feature_name=list(features.names))
     parameters = {"objective": "binary", "num_threads": 1, "verbosity": -1, "min_data_in_leaf": 5}
-    trees = lgb.train(parameters, data, num_boost_round=20).model_to_string()
+    text = lgb.train(parameters, data, num_boost_round=trees).model_to_string()
     card = ModelCard(
         name="risk",
         target="risk",
@@ -64,10 +78,10 @@ def trained_model(features: FeatureSet) -> RiskModel:
         trained_from="2023-01-01T00:00:00Z",
         trained_until="2023-02-01T00:00:00Z",
         label_known_at="2023-02-01T00:00:00Z",
-        trees=20,
-        trees_sha256=trees_hash(trees),
+        trees=trees,
+        trees_sha256=trees_hash(text),
     )
-    return RiskModel(trees, card, version="3")
+    return RiskModel(text, card, version="3")
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +115,7 @@ def test_a_decision_carries_what_it_was_made_of(model: RiskModel):
         assert decision.points == pytest.approx(decision.rule_points + decision.model_points)
         assert decision.propensity == 1.0
     probability = np.array([decision.probability for decision in decisions])
-    np.testing.assert_array_equal(probability, model.predict(feature_matrix(decisions)))
+    np.testing.assert_array_equal(probability, model.predict(served_vectors(decisions)))
 
 
 @settings(deadline=None, max_examples=15)  # the machine may be busy
@@ -140,6 +154,26 @@ def test_who_is_stopped_is_told_which_rules_and_features_did_it(model: RiskModel
     assert any(code.startswith("model:") for code in reasons)
     for decision in passed:
         assert not [reason for reason in decision.reasons if reason.code.startswith("model:")]
+
+
+def test_who_is_stopped_by_a_model_that_no_feature_moves_is_told_so():
+    flat = constant_model(FEATURE_SET, probability=0.6)
+    decisions = scorer(flat, policy=msgspec.structs.replace(POLICY, rules=())).decide(
+        ORDERS, now=NOW
+    )
+    for decision in decisions:
+        assert decision.tier == "freeze"
+        [reason] = decision.reasons
+        assert (reason.code, reason.points) == ("model.score", decision.points)
+        assert (reason.text, reason.text_zh) == MODEL_WORDS
+
+
+def test_every_decision_that_is_not_a_pass_has_a_reason(model: RiskModel):
+    for used in (model, constant_model(FEATURE_SET, probability=0.25)):
+        decisions = scorer(used).decide(ORDERS, now=NOW)
+        stopped = [decision for decision in decisions if decision.tier != "pass"]
+        assert stopped
+        assert all(decision.reasons for decision in stopped)
 
 
 def test_the_points_of_the_rules_that_matched_add_up():

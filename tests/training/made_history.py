@@ -52,17 +52,20 @@ class History:
     frame: Path
 
 
-def made_history(folder: Path, rows: int = 4_000, days: float = 80, seed: int = 5) -> History:
+def made_history(
+    folder: Path, rows: int = 4_000, days: float = 80, seed: int = 5, *, telling: bool = True
+) -> History:
     """Orders over `days`; an order of many in an hour, or from the app, is mostly cancelled.
 
-    Cancelled for a risk after a day or two; else paid, and after 14 days of silence a 0.
+    Cancelled for a risk after a day or two; else paid, and after 14 days of silence a 0. Where the
+    features are not `telling`, half of the orders are cancelled, whatever they look like.
     """
     random = np.random.default_rng(seed)
     times = np.sort(random.random(rows)) * days
     busy = random.poisson(1.5, rows).astype(float)
     channel = random.choice(["web", "app", "shop"], rows)
     chance = 1 / (1 + np.exp(4.0 - 1.0 * busy - 1.5 * (channel == "app")))
-    bad = random.random(rows) < chance
+    bad = random.random(rows) < (chance if telling else 0.5)
     orders = [order(f"o{i:05}", at(float(times[i]))) for i in range(rows)]
     outcomes = [
         outcome(f"o{i:05}", "cancelled", at(float(times[i]) + 1.5), reason="risk.scalper")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from training.live_frame import DECISION_SCHEMA, TRUTH_SCHEMA, Interval, LiveDay
+from training.live_frame import LIVE_DECISION_SCHEMA, TRUTH_SCHEMA, Interval, LiveDay
 
 START = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 HOUR = 3_600_000
@@ -111,7 +111,7 @@ def live_day(
     settings: dict[str, Any] = {"day": Interval(START, START + 24 * HOUR)} | fields
     return LiveDay(
         orders=pl.DataFrame(orders, schema=order_schema),
-        decisions=pl.DataFrame(decisions, schema=DECISION_SCHEMA),
+        decisions=pl.DataFrame(decisions, schema=LIVE_DECISION_SCHEMA),
         truth=pl.DataFrame(truths, schema=TRUTH_SCHEMA),
         **settings,
     )

@@ -12,6 +12,8 @@ from features.definitions import FEATURES
 from features.feature_set import feature_set
 from models.registry import load_model, mlflow_client
 from orders.errors import UserError
+from preempt.bootstrap import build_model
+from preempt.settings import Settings
 from tests.training.made_history import History, at, made_history
 from training.frame import open_frame
 from training.tracking import EXPERIMENT, Recorded, record
@@ -142,7 +144,14 @@ def test_a_training_to_the_end_leaves_no_test_and_no_metrics(history: History):
         ({"train_until": at(-1)}, "the training range is empty"),
         ({"frame_path": Path("nowhere.parquet")}, "no such file; make it with `preempt backfill"),
         ({"outcomes_folder": Path("nowhere")}, "nowhere"),
-        ({"target_name": "cancel", "label_known_at": at(0.01)}, "none of the .* has a label"),
+        (
+            {"target_name": "cancel", "label_known_at": at(0.01)},
+            "none of the .* has a label.*7 days after",
+        ),
+        (
+            {"train_until": at(10)},
+            r"are 1: .* only 14 days .* --label-known-at well after 2026-01-15",
+        ),
     ],
 )
 def test_what_cannot_train_is_told_in_one_line(
@@ -302,3 +311,51 @@ def test_a_frame_of_other_features_is_refused(history: History, tracking_uri: st
                 *("--out", str(tmp_path / "s.parquet"), "--tracking-uri", tracking_uri),
             ]
         )
+
+
+def test_a_model_that_learnt_nothing_is_registered_and_not_champion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    history = made_history(tmp_path / "noise", rows=1_500, telling=False)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    arguments = ["train", str(history.frame), "--outcomes", str(history.folder)]
+    arguments += ["--target", "risk", "--train-until", "75%", "--tracking-uri", uri, "--json"]
+
+    run_command(arguments)
+    shown = capsys.readouterr()
+    printed = json.loads(shown.out)
+    assert printed["champion"] is False
+    assert "no better than chance" in printed["warnings"][0]
+    assert "there is no champion yet" in printed["warnings"][-1]
+    assert "Warning: models:/risk/1: it is no better than chance" in shown.err
+    with pytest.raises(UserError, match="models:/NAME/VERSION where none is champion"):
+        load_model("risk", uri)
+
+    run_command([*arguments, "--force-champion"])
+    assert json.loads(capsys.readouterr().out)["champion"] is True
+    assert load_model("risk", uri).version == "2"
+
+    run_command(arguments)
+    assert "version 2 stays champion" in json.loads(capsys.readouterr().out)["warnings"][-1]
+
+
+def test_a_model_of_another_target_has_no_points_and_no_tiers(
+    history: History, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    trained = train(history, target_name="cancel", name="cancel")
+    trained.model.save(tmp_path / "model")
+    scores = tmp_path / "scores.parquet"
+    run_command(
+        [
+            *("score", str(history.frame), "--model", str(tmp_path / "model")),
+            *("--out", str(scores), "--json"),
+        ]
+    )
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["tiers"] is None
+    assert "foretells 'cancel', not 'risk': points and tier are null" in shown.err
+    found = pl.read_parquet(scores)
+    assert found["probability"].null_count() == 0
+    assert found["points"].null_count() == found["tier"].null_count() == found.height
+    with pytest.raises(UserError, match="foretells 'cancel', and only 'risk' is worth points"):
+        build_model(Settings(model=str(tmp_path / "model")))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from orders.errors import UserError
+from orders.errors import UsageError
 
 SECOND = 1_000
 MINUTE = 60 * SECOND
@@ -39,20 +39,20 @@ class SimulationConfig:
         """Check the ranges.
 
         Raises:
-            UserError: A field is out of its range.
+            UsageError: A field is out of its range.
         """
         if not 1 <= self.orders <= MOST_ORDERS:
-            raise UserError(f"--orders is {self.orders}, expected 1 to {MOST_ORDERS}")
+            raise UsageError(f"--orders is {self.orders}, expected 1 to {MOST_ORDERS}")
         if not 0.001 <= self.days <= MOST_DAYS:
-            raise UserError(f"--days is {self.days:g}, expected 0.001 to {MOST_DAYS}")
+            raise UsageError(f"--days is {self.days:g}, expected 0.001 to {MOST_DAYS}")
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed is {self.seed}, expected 0 to 2^63 - 1")
+            raise UsageError(f"--seed is {self.seed}, expected 0 to 2^63 - 1")
         if not 0 <= self.start <= LAST_START:
-            raise UserError("--start is out of range, expected a time from 1970 to 2100")
+            raise UsageError("--start is out of range, expected a time from 1970 to 2100")
         if not 0 <= self.attack_share <= 0.5:
-            raise UserError(f"--attack-share is {self.attack_share:g}, expected 0 to 0.5")
+            raise UsageError(f"--attack-share is {self.attack_share:g}, expected 0 to 0.5")
         if self.block_orders < 100:
-            raise UserError(f"block_orders is {self.block_orders}, expected 100 or more")
+            raise UsageError(f"block_orders is {self.block_orders}, expected 100 or more")
 
     @property
     def end(self) -> int:
@@ -69,7 +69,7 @@ def parse_start(text: str) -> int:
     """ISO 8601 with a zone, as UTC milliseconds.
 
     Raises:
-        UserError: It is not ISO 8601, or has no zone.
+        UsageError: It is not ISO 8601, or has no zone.
 
     >>> parse_start(DEFAULT_START)
     1772380800000
@@ -77,9 +77,11 @@ def parse_start(text: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise UserError(f"--start is {text!r}, expected ISO 8601 such as {DEFAULT_START}") from None
+        raise UsageError(
+            f"--start is {text!r}, expected ISO 8601 such as {DEFAULT_START}"
+        ) from None
     if moment.tzinfo is None:
-        raise UserError(
+        raise UsageError(
             f"--start is {text!r}, expected a time with a zone, such as {DEFAULT_START}"
         )
     return round(moment.astimezone(UTC).timestamp() * 1000)
