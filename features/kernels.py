@@ -20,7 +20,7 @@ is in, and of no other.
 
 # ruff: noqa: PLR0917 numba passes positional arguments
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -171,8 +171,9 @@ class Events(NamedTuple):
 # Without reference counts: each use of an array of a tuple would lock a counter in memory, which
 # cost half of the time. So nothing is allocated in here. What Python does not call needs no wrapper
 # for it, which would take most of the time to compile.
-_entry = njit(cache=True, nogil=True, _nrt=False)
-_compiled = njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_plain: Any = {"nogil": True, "_nrt": False}  # numba's own types do not know all of its options
+_entry = njit(cache=True, **_plain)
+_compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_plain)
 
 
 @_compiled
