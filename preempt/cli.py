@@ -23,7 +23,7 @@ COMMANDS = {
     "features list": "features_list:features_list",
     "bench features": "bench_features:bench_features",
     "bench stream": "bench_stream:bench_stream",
-    "parity": "not_built:parity",
+    "parity": "parity:parity",
     "report": "not_built:report",
     "gateway": "not_built:gateway",
     "rules": "not_built:rules",

@@ -11,21 +11,6 @@ from orders.errors import UserError
 Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
-def parity(*, data_dir: Path | None = None, sample: int = 1_000, json: Json = False) -> None:
-    """Compare served vectors with recomputed ones. Not built yet.
-
-    For example:
-
-        preempt parity --data-dir data --sample 1000 --json
-
-    Args:
-        data_dir: The data folder whose archive is read.
-        sample: How many orders to compare.
-        json: Print one JSON object.
-    """
-    _not_built("parity")
-
-
 def report(
     *, from_: Annotated[datetime, Parameter(name="--from")], to: datetime, out: Path
 ) -> None:
