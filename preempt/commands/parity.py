@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 from rich.console import Console, Group, RenderableType
@@ -21,6 +21,7 @@ from training.parity import FeatureParity, Parity, measure_parity
 from training.served_archive import Ends, read_archive
 
 SHOWN = 12  # rows of a table
+ORDER_ID: dict[str, Any] = {"no_wrap": True, "max_width": 12}  # JSON has all of it
 
 
 def parity(
@@ -119,18 +120,19 @@ def _headline(found: Parity) -> Text:
 def _features(worst: Sequence[FeatureParity]) -> Table:
     table = Table(title=_title("Features with differences", worst), title_justify="left", box=None)
     table.add_column("feature", no_wrap=True)
-    for name in ("equal", "unexplained", "largest difference"):
+    for name in ("equal", "largest", "served", "recomputed"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("for example: served, recomputed")
+    table.add_column("for example", **ORDER_ID)
     for each in worst[:SHOWN]:
         example = each.examples[0]
         again = example.as_applied if each.unexplained else example.recomputed
         table.add_row(
             each.feature,
             _share(each.equal_share),
-            f"{each.unexplained:,}",
-            _value(each.largest_difference),
-            f"{printable(example.order_id)}: {_value(example.served)}, {_value(again)}",
+            _value(each.largest_difference, 6),
+            _value(example.served, 6),
+            _value(again, 6),
+            printable(example.order_id),
             style="red" if each.unexplained else "",
         )
     return table
@@ -138,17 +140,18 @@ def _features(worst: Sequence[FeatureParity]) -> Table:
 
 def _late(events: Sequence[LateEvent]) -> Table:
     table = Table(title=_title("Late events", events), title_justify="left", box=None)
-    for name in ("event", "of order", "event time", "late by"):
+    table.add_column("event", no_wrap=True, max_width=14)
+    table.add_column("of order", **ORDER_ID)
+    for name in ("event time", "late by", "in the log"):
         table.add_column(name, no_wrap=True)
-    table.add_column("in the log", no_wrap=True)
-    table.add_column("orders moved", justify="right", no_wrap=True)
+    table.add_column("moved", justify="right", no_wrap=True)
     for each in events[:SHOWN]:
         moment = datetime.fromtimestamp(each.event_time / 1000, UTC)
         table.add_row(
             each.kind if each.certain else f"{each.kind}?",
             printable(each.order_id),
-            f"{moment:%Y-%m-%d %H:%M:%S}",
-            "never came" if each.late_ms is None else f"{each.late_ms / 1000:,.3f} s",
+            f"{moment:%m-%d %H:%M:%S}",
+            "not taken" if each.late_ms is None else f"{each.late_ms / 1000:,.1f} s",
             f"{each.table}-{each.partition} {each.offset}",
             f"{each.moved:,}",
         )
@@ -165,5 +168,5 @@ def _share(share: float) -> str:
     return text if share == 1 or not text.startswith("100") else "99.999 %"
 
 
-def _value(value: float | None) -> str:
-    return "missing" if value is None else f"{value:.12g}"
+def _value(value: float | None, digits: int = 17) -> str:
+    return "missing" if value is None else f"{value:.{digits}g}"
