@@ -26,6 +26,7 @@ from preempt.embedded import EmbeddedStack
 from preempt.live_snapshot import LiveSnapshot, RollingView, order_facts
 from preempt.live_stream import Answered, Decided, Publisher, stream, wait_until_assigned
 from preempt.live_view import LiveView, SnapshotView
+from preempt.parity import parity_of_archive
 from preempt.processes import ChildProcess, FolderLock
 from preempt.settings import Settings, load_settings
 from preempt.terminal_picture import save_picture
@@ -35,7 +36,7 @@ from streams.topics import Topics
 from training.live_day import summarise
 from training.live_frame import Interval, LiveDay
 from training.live_report import write_report
-from training.live_summary import Summary
+from training.live_summary import ParityFigures, Summary
 from training.simulation.config import DAY, SimulationConfig
 from training.simulation.dataset import write_dataset
 from training.simulation.world import build_world
@@ -152,7 +153,7 @@ def demo(options: DemoOptions) -> Iterator[RunningDemo]:
         _backfill(folder, live_start_of(config))
         _train(folder, settings, live_start_of(config), options.seed)
         live = _live_day(folder, settings, config, options.speed, running)
-        summary = summarise(live)
+        summary = msgspec.structs.replace(summarise(live), parity=_parity(folder, settings))
         folder.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         tiers = build_policy(settings).tiers
         thresholds = {
@@ -285,18 +286,40 @@ def _live_day(
     )
 
 
+def _parity(folder: DemoFolder, settings: Settings) -> ParityFigures:
+    """Every order of the live day, against a replay of what is archived."""
+    with progress("Comparing with a replay", None) as bar:
+        found = parity_of_archive(
+            settings,
+            [folder.state],
+            sample=sys.maxsize,
+            on_progress=lambda done, total: bar.update(
+                bar.task_ids[0], completed=done, total=total
+            ),
+        )
+    return ParityFigures(found.orders, found.equal_share, found.explained, found.unexplained)
+
+
 def _wait_for_archive(settings: Settings, topics: Topics, archiver: ChildProcess) -> None:
-    """Wait until every decision is in the Delta table.
+    """Wait until every event and decision is in its Delta table.
 
     Raises:
         UserError: the archive worker ended, or is not done within a minute.
     """
-    table = ArchiveTable(settings.archive_dir / "decisions")
-    ends = end_offsets(settings.broker, topics.decisions)
+    awaited = [
+        (ArchiveTable(settings.archive_dir / name), (topic, partition), end - 1)
+        for name, topic in (
+            ("orders", topics.orders),
+            ("outcomes", topics.outcomes),
+            ("decisions", topics.decisions),
+        )
+        for partition, end in end_offsets(settings.broker, topic).items()
+    ]
     deadline = time.monotonic() + ARCHIVE_S
     with console.status("Waiting for the archive"):
-        while any(table.last_offset((topics.decisions, p)) < end - 1 for p, end in ends.items()):
-            table.refresh()
+        while awaited := [each for each in awaited if each[0].last_offset(each[1]) < each[2]]:
+            for table, _, _ in awaited:
+                table.refresh()
             if not archiver.running or time.monotonic() > deadline:
                 raise UserError(
                     f"the archive is not complete; its log {archiver.log} ends: "

@@ -266,5 +266,5 @@ def _sample(vectors: pl.DataFrame, size: int) -> pl.DataFrame:
         values.rename("value").value_counts().join(ranks, on="value").sort("hash", "value")
     )  # fmt: skip
     before = counts["count"].cum_sum() - counts["count"]
-    taken = counts.filter(before < size)["value"]
+    taken = counts.filter(before < min(size, len(vectors)))["value"]
     return vectors.filter(values.is_in(taken.implode()))

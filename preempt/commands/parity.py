@@ -13,12 +13,10 @@ from rich.text import Text
 from orders.errors import UserError
 from preempt.console import emit, progress
 from preempt.live_view import printable
+from preempt.parity import parity_of_archive
 from preempt.settings import Settings, load_settings
-from streams.archive_table import ArchiveTable
-from streams.topics import Topics
 from training.late_events import LateEvent
-from training.parity import FeatureParity, Parity, measure_parity
-from training.served_archive import Ends, read_archive
+from training.parity import FeatureParity, Parity
 
 SHOWN = 12  # rows of a table
 ORDER_ID: dict[str, Any] = {"no_wrap": True, "max_width": 12}  # JSON has all of it
@@ -49,12 +47,14 @@ def parity(
         json: Print one JSON object.
     """
     settings = load_settings(data_dir=data_dir)
-    archive = read_archive(settings.archive_dir, _ends(settings), sample=sample)
     with progress("Replaying the archive", None) as bar:
-        found = measure_parity(
-            archive,
+        found = parity_of_archive(
+            settings,
             _snapshots(settings, state),
-            lambda done, total: bar.update(bar.task_ids[0], completed=done, total=total),
+            sample=sample,
+            on_progress=lambda done, total: bar.update(
+                bar.task_ids[0], completed=done, total=total
+            ),
         )
     if json:
         emit(found, as_json=True, text="")
@@ -75,17 +75,6 @@ def _snapshots(settings: Settings, given: list[Path] | None) -> Sequence[Path]:
         return given
     usual = settings.data_dir / "state.snapshot"
     return [usual] if usual.exists() else []
-
-
-def _ends(settings: Settings) -> Ends:
-    """How far the archive has taken the partitions of orders and outcomes."""
-    topics = Topics(settings.topic_prefix)
-    ends = {}
-    for name, topic in (("orders", topics.orders), ("outcomes", topics.outcomes)):
-        table = ArchiveTable(settings.archive_dir / name)
-        table.refresh()
-        ends[name] = {p: table.last_offset((topic, p)) + 1 for p in range(settings.partitions)}
-    return ends
 
 
 def render_parity(found: Parity) -> RenderableType:

@@ -3,6 +3,7 @@
 Records go through the scoring, the archive and parity of this process, without a broker.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +111,7 @@ class Line:
         ]
         self._archive.store(chunks)
 
-    def parity(self, snapshots: Sequence[Path] = (), sample: int = 10_000) -> Parity:
+    def parity(self, snapshots: Sequence[Path] = (), sample: int = sys.maxsize) -> Parity:
         ends = {
             table: {
                 partition: 1 + version
