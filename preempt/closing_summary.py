@@ -57,8 +57,7 @@ def _day(summary: Summary) -> Table:
             _share(parity.equal_share, 2),
             "",
             Text(
-                f"to a replay; {parity.explained:,} differ by late events, "
-                f"{parity.unexplained:,} unexplained",
+                f"{parity.explained:,} late · {parity.unexplained:,} unexplained",
                 style="bold red" if parity.unexplained else "",
             ),
         )

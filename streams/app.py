@@ -79,7 +79,8 @@ class Progress:
     def cover(self, chunks: Sequence[Chunk]) -> None:
         """Note that the state now holds `chunks`."""
         for chunk in chunks:
-            self._covered[chunk.topic, chunk.partition] = chunk.records[-1].offset + 1
+            where, end = (chunk.topic, chunk.partition), chunk.records[-1].offset + 1
+            self._covered[where] = max(end, self._covered.get(where, 0))  # it may come again
 
     def as_of(self) -> AsOf | None:
         """Where the state stands for the next batch of orders, which is covered already."""
