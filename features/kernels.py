@@ -171,9 +171,9 @@ class Events(NamedTuple):
 # Without reference counts: each use of an array of a tuple would lock a counter in memory, which
 # cost half of the time. So nothing is allocated in here. What Python does not call needs no wrapper
 # for it, which would take most of the time to compile.
-_plain: Any = {"nogil": True, "_nrt": False}  # numba's own types do not know all of its options
-_entry = njit(cache=True, **_plain)
-_compiled = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_plain)
+_njit: Any = njit  # numba's own types do not know all of its options
+_entry = _njit(cache=True, nogil=True, _nrt=False)
+_compiled = _njit(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @_compiled

@@ -105,6 +105,20 @@ def load(path: Path, feature_hash: str) -> Snapshot:
     return Snapshot(header["horizon_ms"], header["metadata"], arrays)
 
 
+def fingerprint(path: Path) -> str:
+    """16 hex digits of what a snapshot holds: of its header, which has a checksum of every array.
+
+    Raises:
+        SnapshotError: As `load`; the arrays themselves are not read.
+    """
+    try:
+        with path.open("rb") as file:
+            header = _header(file, path)
+    except OSError as error:
+        raise SnapshotError(f"{path} cannot be read: {error.strerror}") from None
+    return xxhash.xxh3_64_hexdigest(json.dumps(header, sort_keys=True).encode())
+
+
 def _header(file: BinaryIO, path: Path) -> dict[str, Any]:
     start = file.read(len(MAGIC) + 8)
     if start[: len(MAGIC)] != MAGIC:

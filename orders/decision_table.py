@@ -15,12 +15,25 @@ Tier = Literal["pass", "sms", "call", "freeze", "cancel"]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 """Softest first."""
 
+AS_OF = pl.Struct(
+    {
+        "state": pl.String(),
+        "snapshot": pl.String(),
+        "batch": pl.Int64(),
+        "position": pl.Int64(),
+        "orders": pl.List(pl.Int64()),
+        "outcomes": pl.List(pl.Int64()),
+    }
+)
+"""Where the feature state stood, as in `serving.decisions.AsOf`."""
+
 DECISION_SCHEMA: dict[str, pl.DataType] = {
     "order_id": pl.String(),
     "event_time": TIME,
     "decided_time": TIME,
     "features": pl.List(pl.Float64()),
     "feature_hash": pl.String(),
+    "as_of": AS_OF,
     "probability": pl.Float64(),
     "rule_points": pl.Float64(),
     "model_points": pl.Float64(),

@@ -3,6 +3,7 @@
 import gc
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 from redis import Redis
@@ -10,7 +11,7 @@ from redis.exceptions import RedisError
 
 from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatchError, feature_set
 from features.memory import InMemoryState
-from features.snapshot import SnapshotError
+from features.snapshot import SnapshotError, fingerprint
 from features.state import FeatureState
 from models.points import POINTS_TARGET
 from models.registry import load_model
@@ -22,7 +23,7 @@ from preempt.settings import Settings
 from serving.ledger import InMemoryLedger, RedisLedger
 from serving.policy import Policy
 from serving.scorer import Scorer
-from streams.app import archive_app, scoring_app
+from streams.app import Origin, archive_app, scoring_app
 from streams.archive import Archive, name_features
 from streams.broker import check_broker, create_topics
 from streams.scoring import Scoring
@@ -193,7 +194,15 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         scoring=scoring,
         chunk_records=settings.chunk,
         worker_name=settings.worker_name,
+        origin=_origin(settings, state_file),
     )
+
+
+def _origin(settings: Settings, state_file: Path | None) -> Origin | None:
+    """Names the state of this process; None where several workers share one."""
+    if settings.store != "memory":
+        return None
+    return Origin(uuid4().hex[:16], None if state_file is None else fingerprint(state_file))
 
 
 def build_archive_worker(settings: Settings) -> tuple[ChunkedApp, Archive]:

@@ -63,7 +63,7 @@ COMMANDS = {
         "Measure one worker from broker to broker: features, a model of 300 trees, rules, decision.",
     ),
     "parity": Command(
-        "not_built:parity", "Compare served vectors with recomputed ones. Not built yet."
+        "parity:parity", "Compare the feature vectors that were served with recomputed ones."
     ),
     "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
     "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),

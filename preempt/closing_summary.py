@@ -51,6 +51,16 @@ def _day(summary: Summary) -> Table:
     table.add_row("gift orders passed", _share(summary.gift_pass_rate), "", "")
     table.add_row("seen by a person", _share(summary.human_share), "", "the frozen orders")
     table.add_row("AUC", _number(summary.auc), "", f"average precision {_number(summary.ap)}")
+    if (parity := summary.parity) is not None:
+        table.add_row(
+            "served values equal",
+            _share(parity.equal_share, 2),
+            "",
+            Text(
+                f"{parity.explained:,} late · {parity.unexplained:,} unexplained",
+                style="bold red" if parity.unexplained else "",
+            ),
+        )
     return table
 
 

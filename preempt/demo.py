@@ -1,5 +1,6 @@
 """The main job, end to end, on the embedded stack: history, model, live day, summary, report."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from preempt.console import console, progress
 from preempt.demo_folder import DemoFolder
 from preempt.embedded import EmbeddedStack
 from preempt.live_day import live_day, live_start_of
+from preempt.parity import parity_of_archive
 from preempt.settings import Settings, load_settings
 from training.live_day import summarise
 from training.live_report import write_report
-from training.live_summary import Summary
+from training.live_summary import ParityFigures, Summary
 from training.simulation.config import SimulationConfig
 from training.simulation.dataset import write_dataset
 from training.tracking import record
@@ -88,7 +90,7 @@ def demo(options: DemoOptions) -> Iterator[RunningDemo]:
         _backfill(folder, live_start_of(config))
         _train(folder, settings, live_start_of(config), options.seed)
         live = live_day(folder, settings, config, options.speed, running)
-        summary = summarise(live)
+        summary = msgspec.structs.replace(summarise(live), parity=_parity(folder, settings))
         folder.summary.write_bytes(msgspec.json.format(msgspec.json.encode(summary), indent=2))
         tiers = build_policy(settings).tiers
         thresholds = {
@@ -147,3 +149,17 @@ def _train(folder: DemoFolder, settings: Settings, live_start: int, seed: int) -
             tracking_uri=settings.mlflow_uri,
             source={"frame": str(folder.frame), "outcomes": str(folder.history)},
         )
+
+
+def _parity(folder: DemoFolder, settings: Settings) -> ParityFigures:
+    """Every order of the live day, against a replay of what is archived."""
+    with progress("Comparing with a replay", None) as bar:
+        found = parity_of_archive(
+            settings,
+            [folder.state],
+            sample=sys.maxsize,
+            on_progress=lambda done, total: bar.update(
+                bar.task_ids[0], completed=done, total=total
+            ),
+        )
+    return ParityFigures(found.orders, found.equal_share, found.explained, found.unexplained)

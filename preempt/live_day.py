@@ -104,17 +104,25 @@ def live_day(
 
 
 def _wait_for_archive(settings: Settings, topics: Topics, archiver: ChildProcess) -> None:
-    """Wait until every decision is in the Delta table.
+    """Wait until every event and decision is in its Delta table.
 
     Raises:
         UserError: the archive worker ended, or is not done within a minute.
     """
-    table = ArchiveTable(settings.archive_dir / "decisions")
-    ends = end_offsets(settings.broker, topics.decisions)
+    awaited = [
+        (ArchiveTable(settings.archive_dir / name), (topic, partition), end - 1)
+        for name, topic in (
+            ("orders", topics.orders),
+            ("outcomes", topics.outcomes),
+            ("decisions", topics.decisions),
+        )
+        for partition, end in end_offsets(settings.broker, topic).items()
+    ]
     deadline = time.monotonic() + ARCHIVE_S
     with console.status("Waiting for the archive"):
-        while any(table.last_offset((topics.decisions, p)) < end - 1 for p, end in ends.items()):
-            table.refresh()
+        while awaited := [each for each in awaited if each[0].last_offset(each[1]) < each[2]]:
+            for table, _, _ in awaited:
+                table.refresh()
             if not archiver.running or time.monotonic() > deadline:
                 raise UserError(
                     f"the archive is not complete; its log {archiver.log} ends: "

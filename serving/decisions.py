@@ -24,6 +24,24 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     text_zh: str
 
 
+class AsOf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where the feature state of a worker stood when it computed a vector.
+
+    `preempt parity` rebuilds from it the sequence in which that state took orders and outcomes:
+    before a batch came every record below `orders` and `outcomes` that is not decided in it, then
+    the orders of the batch, by `position`.
+    """
+
+    state: str  # one process of a worker, from its start to its end
+    snapshot: str | None  # fingerprint of the snapshot that it began with; null: it began empty
+    batch: int  # number of the batch in which the order was decided, increasing
+    position: int  # of the order in its batch, from 0
+    orders: list[
+        int
+    ]  # by partition: the first offset of orders that the state lacks after the batch
+    outcomes: list[int]  # the same of outcomes, before the batch
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The decision on one order; there is exactly one per order id.
 
@@ -40,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # what we knew: one number a feature, in the order of the feature set; null where unknown
     features: list[float | None]
     feature_hash: str
+    as_of: AsOf | None = None  # null when the state is shared, or nothing was streamed
 
     # how it was weighed
     probability: float | None  # calibrated; null when rules decided alone

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from features.columns import event_columns_from_orders, event_columns_from_outcomes
@@ -11,7 +12,7 @@ from models.points import model_points
 from models.risk_model import RiskModel
 from orders.decision_table import TIERS
 from orders.events import Order, Outcome
-from serving.decisions import Decision, Reason, feature_rows
+from serving.decisions import AsOf, Decision, Reason, feature_rows
 from serving.ledger import DecisionLedger
 from serving.policy import PASS, Policy, Verdicts
 from serving.reasons import model_reasons, rule_reasons
@@ -52,7 +53,9 @@ class Scorer:
         self._matcher = RuleMatcher(policy.rules, feature_set)
         self._ledger = ledger
 
-    def decide(self, orders: Sequence[Order], *, now: int) -> list[Decision]:
+    def decide(
+        self, orders: Sequence[Order], *, now: int, as_of: AsOf | None = None
+    ) -> list[Decision]:
         """Decide on orders in their sequence; each one counts for those after it.
 
         An order id that comes twice is decided once, and both places get that decision.
@@ -60,6 +63,7 @@ class Scorer:
         Args:
             orders: in the sequence in which they are to be applied, best by event time.
             now: UTC milliseconds, written into the decisions and read by nothing else.
+            as_of: where the state stands, written into the decisions with their positions.
 
         Returns:
             One decision an order, in the sequence given.
@@ -79,7 +83,7 @@ class Scorer:
             # that follows it has not seen the order. Where it has, this changes nothing.
             self.absorb([order for order in orders if order.order_id in decided])
         if fresh:
-            decisions = self._decide_fresh(list(fresh.values()), now)
+            decisions = self._decide_fresh(list(fresh.values()), now, as_of)
             if self._ledger is not None:
                 self._ledger.record(decisions)
             decided.update(zip(fresh, decisions, strict=True))
@@ -99,7 +103,7 @@ class Scorer:
         recalled = self._ledger.recall([order.order_id for order in orders])
         return {decision.order_id: decision for decision in recalled if decision is not None}
 
-    def _decide_fresh(self, orders: list[Order], now: int) -> list[Decision]:
+    def _decide_fresh(self, orders: list[Order], now: int, as_of: AsOf | None) -> list[Decision]:
         vectors = self._state.apply(event_columns_from_orders(orders, self.feature_set))
         probability = points = None
         if self._model is not None:
@@ -127,6 +131,7 @@ class Scorer:
                 decided_time=now,
                 features=features,
                 feature_hash=feature_hash,
+                as_of=as_of and msgspec.structs.replace(as_of, position=position),
                 probability=chance,
                 rule_points=of_rules,
                 model_points=of_model,
@@ -138,7 +143,17 @@ class Scorer:
                 model=self._model_name,
                 rules=rules,
             )
-            for order, features, chance, of_rules, of_model, total, tier, fast_lane, reasons in rows
+            for position, (
+                order,
+                features,
+                chance,
+                of_rules,
+                of_model,
+                total,
+                tier,
+                fast_lane,
+                reasons,
+            ) in enumerate(rows)
         ]
 
     def _reasons(

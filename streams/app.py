@@ -5,8 +5,10 @@ import logging
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 from orders.errors import UserError
+from serving.decisions import AsOf
 from serving.ledger import LedgerUnavailableError
 from streams.answers import Answer
 from streams.archive import Archive
@@ -22,6 +24,19 @@ logger = logging.getLogger("streams.process")
 LEDGER_PATIENCE_S = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a feature state of its own begins.
+
+    Attributes:
+        state: names it: one process of a worker.
+        snapshot: fingerprint of the snapshot that it began with; None: it began empty.
+    """
+
+    state: str
+    snapshot: str | None
+
+
 class Progress:
     """How far this worker's feature state is, partition by partition.
 
@@ -30,12 +45,19 @@ class Progress:
     """
 
     def __init__(
-        self, app: ChunkedApp, reader: LogReader, scoring: Scoring, topics: Topics
+        self,
+        app: ChunkedApp,
+        reader: LogReader,
+        scoring: Scoring,
+        topics: Topics,
+        origin: Origin | None,
     ) -> None:
         self._app = app
         self._reader = reader
         self._scoring = scoring
         self._topics = topics
+        self._origin = origin
+        self._batches = 0
         self._lock = asyncio.Lock()
         self._generation = -1
         self._covered: dict[tuple[str, int], int] = {}  # the next offset the state lacks
@@ -58,7 +80,26 @@ class Progress:
     def cover(self, chunks: Sequence[Chunk]) -> None:
         """Note that the state now holds `chunks`."""
         for chunk in chunks:
-            self._covered[chunk.topic, chunk.partition] = chunk.records[-1].offset + 1
+            where, end = (chunk.topic, chunk.partition), chunk.records[-1].offset + 1
+            self._covered[where] = max(end, self._covered.get(where, 0))  # it may come again
+
+    def as_of(self) -> AsOf | None:
+        """Where the state stands for the next batch of orders, which is covered already."""
+        if self._origin is None:
+            return None
+        self._batches += 1
+        return AsOf(
+            state=self._origin.state,
+            snapshot=self._origin.snapshot,
+            batch=self._batches,
+            position=0,
+            orders=self._offsets(self._topics.orders),
+            outcomes=self._offsets(self._topics.outcomes),
+        )
+
+    def _offsets(self, topic: str) -> list[int]:
+        offsets = {p: offset for (name, p), offset in self._covered.items() if name == topic}
+        return [offsets.get(partition, 0) for partition in range(max(offsets, default=-1) + 1)]
 
     def _absorb_past(self, partitions: set[tuple[str, int]]) -> None:
         ranges: dict[tuple[str, int], tuple[int, int]] = {}
@@ -86,6 +127,7 @@ def scoring_app(
     scoring: Scoring,
     chunk_records: int,
     worker_name: str | None = None,
+    origin: Origin | None = None,
 ) -> ChunkedApp:
     """The application with the agents `score` and `feedback`, which share one feature state.
 
@@ -97,11 +139,12 @@ def scoring_app(
         chunk_records: most records of one partition in one chunk.
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
+        origin: where the feature state begins; None when other workers write to it too.
     """
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)
     app.add_context(closing(producer))  # when the agents have stopped
-    progress = Progress(app, LogReader(bootstrap, group), scoring, topics)
+    progress = Progress(app, LogReader(bootstrap, group), scoring, topics, origin)
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
@@ -127,7 +170,7 @@ def scoring_app(
         deadline = time.monotonic() + LEDGER_PATIENCE_S
         while True:
             try:
-                return scoring.decide(chunks)
+                return scoring.decide(chunks, progress.as_of())
             except LedgerUnavailableError as error:
                 if time.monotonic() > deadline:
                     raise UserError(
@@ -141,8 +184,8 @@ def scoring_app(
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
+            progress.cover(batch.chunks)  # its orders count from their own decisions on
             answers = await decide(fresh)
-            progress.cover(batch.chunks)
             await answer(batch, answers)
 
     @app.agent(chunk_topic(app, topics.outcomes), name="feedback")

@@ -105,14 +105,14 @@ class Archive:
         return frame_from_outcomes(events).with_columns(*log)
 
     def _decisions(self, chunks: Sequence[Chunk]) -> pl.DataFrame:
-        decisions, appended, kept = [], [], []
+        decisions, sources, kept = [], [], []
         for chunk in chunks:
             for record in chunk.records:
                 try:
                     decisions.append(decision_decoder.decode(record.value or b""))
-                    appended.append(source_of(record.headers).appended)
+                    sources.append(source_of(record.headers))
                 except (msgspec.DecodeError, ValueError) as error:
-                    del decisions[len(appended) :]
+                    del decisions[len(sources) :]
                     # Only we write decisions; a stranger's record must not stop the archive.
                     logger.error(
                         "%s-%d offset %d is no decision and is left out: %s",
@@ -120,8 +120,11 @@ class Archive:
                     )
                 else:
                     kept.append((chunk.partition, record))
-        order_appended = _time("order_appended_time", appended)
-        return decision_frame(decisions).with_columns(order_appended, *_log(kept))
+        of_order = [
+            pl.Series("order_offset", [source.offset for source in sources], dtype=pl.Int64),
+            _time("order_appended_time", [source.appended for source in sources]),
+        ]
+        return decision_frame(decisions).with_columns(*of_order, *_log(kept))
 
     def _decoded(
         self, chunks: Sequence[Chunk], decode: Callable[..., Decoded]
@@ -141,11 +144,14 @@ class Archive:
 def name_features(folder: Path, feature_set: FeatureSet) -> None:
     """Write `feature_sets/<hash>.json` under the archive: the names of the elements of `features`.
 
-    A decision carries the hash of the feature set that its vector was served with.
+    A decision carries the hash of the feature set that its vector was served with. Beside the
+    names stand the shop's own attributes and their kinds, from which the set can be made again.
     """
     file = folder / "feature_sets" / f"{feature_set.hash}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(msgspec.json.encode({"features": feature_set.names}))
+    file.write_bytes(
+        msgspec.json.encode({"features": feature_set.names, "attributes": feature_set.attributes})
+    )
 
 
 def decision_frame(decisions: Sequence[Decision]) -> pl.DataFrame:
@@ -155,6 +161,8 @@ def decision_frame(decisions: Sequence[Decision]) -> pl.DataFrame:
         values = [getattr(decision, name) for decision in decisions]
         if name == "reasons":
             values = [[msgspec.structs.asdict(reason) for reason in each] for each in values]
+        elif name == "as_of":
+            values = [None if each is None else msgspec.structs.asdict(each) for each in values]
         physical = pl.Int64() if dtype == TIME else dtype
         columns.append(pl.Series(name, values, dtype=physical, strict=False).cast(dtype))
     return pl.DataFrame(columns)

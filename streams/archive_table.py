@@ -48,7 +48,7 @@ class ArchiveTable:
         """Add `rows` and the offsets they came from in one commit.
 
         Args:
-            rows: one row a record; the schema of the table, or its first version.
+            rows: one row a record; new columns are added to the table, null in older rows.
             last_offsets: for every partition that `rows` were taken from, the last offset read.
 
         Raises:
@@ -60,6 +60,7 @@ class ArchiveTable:
             self._path if self._table is None else self._table,
             rows,
             mode="error" if self._table is None else "append",
+            schema_mode=None if self._table is None else "merge",  # a newer program's columns
             commit_properties=CommitProperties(app_transactions=transactions),
         )
         self.refresh()

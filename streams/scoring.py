@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from orders.decoding import Decoded, decode_orders, decode_outcomes
-from serving.decisions import decision_encoder
+from serving.decisions import AsOf, decision_encoder
 from serving.scorer import Scorer
 from streams.answers import SOURCE_HEADER, Answer, Source, dead_letter, dead_letter_encoder
 from streams.chunks import Chunk, Record
@@ -45,16 +45,23 @@ class Scoring:
         self._max_message_bytes = max_message_bytes
         self._max_future_ms = max_future_ms
 
-    def decide(self, chunks: Sequence[Chunk]) -> list[Answer]:
+    def decide(self, chunks: Sequence[Chunk], as_of: AsOf | None = None) -> list[Answer]:
         """Decide every order, in the order of their event times.
+
+        Args:
+            chunks: of the topic of orders.
+            as_of: where the feature state stands; it travels with the decisions.
 
         Returns:
             A decision or a dead letter for each record; decisions of a partition in the order of
             the offsets, so that the newest one tells how far the partition has been answered.
         """
         taken, answers = self._take(chunks, decode_orders)
-        taken.sort(key=lambda each: each[1].event_time)  # a backlog is not read in time order
-        decisions = self._scorer.decide([order for _, order in taken], now=self._clock())
+        # A backlog is not read in time order; of one moment, what came first is first.
+        taken.sort(key=lambda each: (each[1].event_time, *_place(each[0])))
+        decisions = self._scorer.decide(
+            [order for _, order in taken], now=self._clock(), as_of=as_of
+        )
         decided = [
             (
                 source,
@@ -81,7 +88,8 @@ class Scoring:
     def absorb(self, chunks: Sequence[Chunk]) -> None:
         """Bring the feature state up to orders and outcomes that were processed before."""
         taken, _ = self._take([c for c in chunks if c.topic == self._topics.orders], decode_orders)
-        taken.sort(key=lambda each: each[1].event_time)
+        # Not by event time: then the result would depend on where one call ends.
+        taken.sort(key=lambda each: _place(each[0]))
         self._scorer.absorb([order for _, order in taken])
         self.learn([c for c in chunks if c.topic == self._topics.outcomes])
 
@@ -121,6 +129,10 @@ class Scoring:
         )
         value = dead_letter_encoder.encode(letter)
         return Answer(self._topics.dead_letter, 0, record.key, value, [])
+
+
+def _place(source: Source) -> tuple[int, int, int]:
+    return source.appended, source.partition, source.offset
 
 
 def _source(chunk: Chunk, record: Record) -> Source:

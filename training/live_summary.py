@@ -88,6 +88,15 @@ class RulesVersion(msgspec.Struct, frozen=True):
     version: str | None
 
 
+class ParityFigures(msgspec.Struct, frozen=True):
+    """Served values against recomputed ones; `docs/parity.md`."""
+
+    orders: int
+    equal_share: float
+    explained: int
+    unexplained: int
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """`summary.json`; a figure that the day does not give is None, never a guess."""
 
@@ -124,3 +133,4 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     rules: RulesVersion
     seed: int | None
     machine: str
+    parity: ParityFigures | None = None

@@ -6,24 +6,9 @@ from typing import Annotated, NoReturn
 from cyclopts import App, Parameter
 
 from orders.errors import UserError
-from preempt.options import Count, Port, Time
+from preempt.options import Port, Time
 
 Json = Annotated[bool, Parameter(name="--json", negative=())]
-
-
-def parity(*, data_dir: Path | None = None, sample: Count = 1_000, json: Json = False) -> None:
-    """Compare served vectors with recomputed ones. Not built yet.
-
-    For example:
-
-        preempt parity --data-dir data --sample 1000 --json
-
-    Args:
-        data_dir: The data folder whose archive is read.
-        sample: How many orders to compare.
-        json: Print one JSON object.
-    """
-    _not_built("parity")
 
 
 def report(*, from_: Annotated[Time, Parameter(name="--from")], to: Time, out: Path) -> None:

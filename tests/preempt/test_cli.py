@@ -175,8 +175,11 @@ def test_redis_that_does_not_answer_is_one_line(
 
 
 def test_what_is_not_built_says_so(run: Run) -> None:
-    assert_one_clear_line(run("parity"), "parity", "not built")
     assert_one_clear_line(run("rules", "lint"), "rules lint", "not built")
+
+
+def test_parity_without_an_archive_is_one_line(run: Run, tmp_path: Path) -> None:
+    assert_one_clear_line(run("parity", "--data-dir", str(tmp_path)), "archive", "--data-dir")
 
 
 def test_a_folder_that_no_demo_made_is_left_alone(run: Run, tmp_path: Path) -> None:

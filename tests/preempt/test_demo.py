@@ -62,6 +62,9 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_works(tmp_p
     assert summary["orders"] == summary["decisions"] > 500
     assert (summary["lost"], summary["duplicates"], summary["dead_letters"]) == (0, 0, 0)
     assert summary["auc"] > 0.75
+    assert summary["parity"]["orders"] == summary["orders"]
+    assert summary["parity"]["unexplained"] == 0
+    assert 0.9 < summary["parity"]["equal_share"] <= 1
     assert summary["model"] == {"name": "risk", "version": "2"}  # the first one was registered too
     assert "<html" in (folder / "report.html").read_text()
     archived = pl.read_delta(str(folder / "archive" / "decisions"))

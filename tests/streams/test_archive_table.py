@@ -33,6 +33,15 @@ def test_the_commit_carries_the_last_offset_of_every_partition(tmp_path: Path) -
     assert pl.read_delta(str(tmp_path / "t"))["order_id"].sort().to_list() == ["a", "b", "c"]
 
 
+def test_a_column_of_a_newer_program_is_added_and_null_before(tmp_path: Path) -> None:
+    table = ArchiveTable(tmp_path / "t")
+    table.append(rows("a"), {("decisions", 0): 0})
+    known = rows("b").with_columns(pl.struct(pl.lit([1, 2]).alias("orders")).alias("as_of"))
+    table.append(known, {("decisions", 0): 1})
+    found = pl.read_delta(str(tmp_path / "t")).sort("order_id")
+    assert found["as_of"].to_list() == [None, {"orders": [1, 2]}]
+
+
 def test_of_two_writers_that_looked_at_the_same_version_one_fails(tmp_path: Path) -> None:
     first, second = ArchiveTable(tmp_path / "t"), ArchiveTable(tmp_path / "t")
     for number in range(2):  # while the table is made, and later

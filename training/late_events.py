@@ -1,0 +1,191 @@
+"""Which events came late, order by order and feature by feature.
+
+An event is late for an order when it lies before it in event time but was applied after it. It
+moves a feature of that order only when it carries the same entity value, lies in the window and is
+of a kind that the feature counts: so much follows from the declarations, and nothing is guessed.
+"""
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from features.declare import ENTITIES, OUTCOME_CODES, Feature
+from features.feature_set import FeatureSet
+from training.applied import NEVER, Events, Timeline, positions
+from training.served_archive import ServedArchive
+
+_ORDER = 0  # the kind of an order
+
+
+class LateEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that was applied out of its time, and what that moved.
+
+    `late_ms` says by how much the newest event time that the state had seen lay after this event;
+    0: of one moment with the order it moved, in another sequence; null: the state never took it
+    before its last decision, or at all, because another worker held its partition.
+    `certain` is false for an outcome of an order that is not in the archive: its entity values are
+    not known, and it is named only where nothing else is.
+    """
+
+    table: str  # "orders" or "outcomes"
+    kind: str  # "order", or that of the outcome
+    order_id: str
+    event_time: int  # UTC ms
+    late_ms: int | None
+    partition: int
+    offset: int
+    appended_time: int  # UTC ms, by the broker
+    moved: int  # orders compared that it moved
+    features: list[str]
+    example: str  # one of these orders
+    certain: bool
+
+
+@dataclass(slots=True)
+class _Moved:
+    orders: list[int] = field(default_factory=list)  # event numbers
+    features: set[int] = field(default_factory=set)
+    certain: bool = False
+    late_ms: int | None = None
+
+
+class LateEvents:
+    """Collects the late events of one state after the other.
+
+    Attributes:
+        unnamed: differing values for which no event was found.
+    """
+
+    def __init__(self, timeline: Timeline, feature_set: FeatureSet, in_time: Events) -> None:
+        self._timeline = timeline
+        self._features = feature_set.features
+        self._moved: dict[int, _Moved] = {}
+        self.unnamed = 0
+        events = pl.DataFrame(
+            {
+                "event": np.arange(len(timeline)),
+                "key": timeline.key,
+                "kind": timeline.kind,
+                "time": np.where(timeline.kind == _ORDER, 0, timeline.time),
+            }
+        )
+        # Repeats change nothing: the first record stands for all.
+        same = pl.col("event").min().over("key", "kind", "time")
+        self._first = events.select(same).to_series().to_numpy()
+        orders = events.filter(pl.col("kind") == _ORDER).group_by("key").agg(pl.col("event").min())
+        owners = events.join(orders, on="key", how="left", maintain_order="left")["event_right"]
+        self._owner = owners.fill_null(-1).to_numpy()  # the order that an event belongs to
+        self._ideal = self._counted(positions(in_time, len(timeline)))
+
+    def look(self, sequence: Events, orders: Events, differs: NDArray[np.bool_]) -> None:
+        """Find what moved the orders of one state.
+
+        Args:
+            sequence: in which the state took events.
+            orders: (n,) event numbers.
+            differs: (n, F), the values that differ between this sequence and event time.
+        """
+        timeline, ideal = self._timeline, self._ideal
+        applied = self._counted(positions(sequence, len(timeline)))
+        place = np.minimum(applied, len(sequence))
+        before = np.maximum.accumulate(np.append(-1, ideal[sequence]))
+        newest = np.maximum.accumulate(np.append(-NEVER, timeline.time[sequence]))
+        stands = self._first == np.arange(len(timeline))
+        overtaken = np.flatnonzero(stands & (before[place] > ideal))
+        for number in np.flatnonzero(differs.any(axis=1)).tolist():
+            order = int(orders[number])
+            late = overtaken[
+                (ideal[overtaken] < ideal[order]) & (applied[overtaken] > applied[order])
+            ]
+            ties = np.flatnonzero(stands & (timeline.time == timeline.time[order]))
+            early = ties[(ideal[ties] > ideal[order]) & (applied[ties] < applied[order])]
+            candidates = np.union1d(late, early)
+            candidates = candidates[timeline.key[candidates] != timeline.key[order]]
+            for feature in np.flatnonzero(differs[number]).tolist():
+                self._name(order, feature, candidates, applied, newest)
+
+    def named(self, archive: ServedArchive) -> list[LateEvent]:
+        """All that were found; those that moved the most orders first."""
+        found = [self._late_event(archive, *each) for each in self._moved.items()]
+        return sorted(found, key=lambda e: (not e.certain, -e.moved, e.event_time, e.order_id))
+
+    def _counted(self, places: np.ndarray) -> np.ndarray:
+        """When each event begins to count: an outcome waits for its order, repeats for nothing."""
+        first = np.full(len(places), NEVER)
+        np.minimum.at(first, self._first, places)
+        first = first[self._first]
+        known = self._owner >= 0
+        first[known] = np.maximum(first[known], first[self._owner[known]])
+        return first
+
+    def _name(
+        self,
+        order: int,
+        feature: int,
+        candidates: Events,
+        applied: np.ndarray,
+        newest: np.ndarray,
+    ) -> None:
+        timeline, owner = self._timeline, self._owner
+        fitting = self._fitting(order, self._features[feature], candidates)
+        known = fitting[owner[fitting] >= 0]
+        chosen = known if len(known) else fitting
+        if not len(chosen):
+            self.unnamed += 1
+        for event in chosen.tolist():
+            # Of an outcome and its order, the one that came last made both count so late.
+            if owner[event] >= 0 and applied[owner[event]] == applied[event]:
+                event = int(owner[event])  # noqa: PLW2901
+            moved = self._moved.setdefault(event, _Moved())
+            moved.orders.append(order)
+            moved.features.add(feature)
+            moved.certain |= bool(owner[event] >= 0)
+            if applied[event] < len(newest):
+                late = int(newest[applied[event]] - timeline.time[event])
+                moved.late_ms = max(late, moved.late_ms or 0)
+
+    def _fitting(self, order: int, feature: Feature, candidates: Events) -> Events:
+        """Those of the candidates that the feature of this order could count."""
+        timeline = self._timeline
+        if feature.entity is None or feature.window_s is None:
+            return candidates[:0]
+        column = ENTITIES.index(feature.entity)
+        values = timeline.placed.entity_key[:, column]
+        owner = self._owner[candidates]
+        known = owner >= 0
+        of_owner = values[np.where(known, owner - timeline.first_order, 0)]
+        carries = ~known | (of_owner == values[order - timeline.first_order])
+        age = timeline.time[order] - timeline.time[candidates]
+        in_window = (age >= 0) & (age <= 1000 * feature.window_s)
+        counts = np.isin(timeline.kind[candidates], _kinds(feature))
+        return candidates[carries & in_window & counts]
+
+    def _late_event(self, archive: ServedArchive, event: int, moved: _Moved) -> LateEvent:
+        first_order = self._timeline.first_order
+        is_order = event >= first_order
+        table = archive.orders if is_order else archive.outcomes
+        row = table.row(event - first_order if is_order else event, named=True)
+        return LateEvent(
+            table="orders" if is_order else "outcomes",
+            kind="order" if is_order else row["kind"],
+            order_id=row["order_id"],
+            event_time=int(self._timeline.time[event]),
+            late_ms=moved.late_ms,
+            partition=row["partition"],
+            offset=row["offset"],
+            appended_time=int(self._timeline.appended[event]),
+            moved=len(set(moved.orders)),
+            features=[self._features[i].name for i in sorted(moved.features)],
+            example=archive.orders["order_id"][moved.orders[0] - first_order],
+            certain=moved.certain,
+        )
+
+
+def _kinds(feature: Feature) -> list[int]:
+    if feature.events == "orders":
+        return [_ORDER]
+    kinds = [OUTCOME_CODES[name] for name in feature.events.split("|")]
+    return [_ORDER, *kinds] if feature.aggregate == "rate" else kinds
