@@ -22,7 +22,7 @@ from features.replay import replay
 from features.snapshot import SnapshotError
 from orders.errors import UserError
 from orders.tables import first_line, scan_orders, scan_outcomes
-from preempt.console import emit, progress
+from preempt.console import console, emit, progress
 
 # In the metadata of a state file: the state holds exactly what arrived before, UTC ms.
 _HOLDS_UNTIL = "holds_until"
@@ -78,6 +78,9 @@ def backfill(
         state, after = _loaded(state_in, declared)
         _check_continuation(state_in, after, from_, until)
     until, total = _extent(orders, outcomes, after, until)
+    with console.status("Loading the engine"):  # the first time on a machine it is compiled
+        for _ in replay(orders.head(1), outcomes.head(1), InMemoryState(declared), declared):
+            pass
 
     started = time.perf_counter()
     written = 0
