@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import xxhash
 
+from features.arrivals import ARRIVAL
 from features.declare import ENTITIES, OUTCOME_CODES
 from features.entities import (
     ip_columns,
@@ -109,17 +110,20 @@ def event_columns_from_outcomes(outcomes: Sequence[Outcome]) -> EventColumns:
 def event_columns_from_frames(
     orders: pl.DataFrame, outcomes: pl.DataFrame, feature_set: FeatureSet
 ) -> EventColumns:
-    """Columns of both tables merged by event time; at equal times outcomes come first.
+    """Columns of both tables merged by arrival; of equal arrivals outcomes come first.
 
-    `orders` must be sorted by event time, so that the features of row i are those of order i.
+    Both must be sorted by arrival, the later of event time and `received_time`, so that the
+    features of row i are those of order i. See `features.arrivals`.
     """
-    taken = columns_of_outcome_frame(outcomes)
-    placed = columns_of_order_frame(orders, feature_set)
-    time = np.concatenate([taken.time, placed.time])
-    sequence = np.argsort(time, kind="stable")
+    coded = _coded(outcomes)
+    taken, placed = _columns_of_coded(coded), columns_of_order_frame(orders, feature_set)
+    arrivals = [_times(table.select(ARRIVAL).to_series()) for table in (coded, orders)]
+    if any((np.diff(arrival) < 0).any() for arrival in arrivals):
+        raise ValueError("events are not sorted by arrival")
+    sequence = np.argsort(np.concatenate(arrivals), kind="stable")
     return EventColumns(
         order_key=np.concatenate([taken.order_key, placed.order_key])[sequence],
-        time=time[sequence],
+        time=np.concatenate([taken.time, placed.time])[sequence],
         kind=np.concatenate([taken.kind, placed.kind])[sequence],
         entity_key=placed.entity_key,
         quantity=placed.quantity,
@@ -129,7 +133,7 @@ def event_columns_from_frames(
 
 
 def columns_of_order_frame(orders: pl.DataFrame, feature_set: FeatureSet) -> EventColumns:
-    """Columns of a table of orders as in `orders.tables`, sorted by event time."""
+    """Columns of a table of orders as in `orders.tables`, in its sequence."""
     n = len(orders)
     keys = np.zeros((n, len(ENTITIES)), np.uint64)
     for column, entity in enumerate(ENTITIES):
@@ -155,8 +159,6 @@ def columns_of_order_frame(orders: pl.DataFrame, feature_set: FeatureSet) -> Eve
         has_coupon=orders["coupon"].is_not_null().to_numpy().astype(np.float64),
         others=others,
     )
-    if n and (np.diff(fields.time) < 0).any():
-        raise ValueError("orders are not sorted by event_time")
     return EventColumns(
         order_key=key_of_text(orders["order_id"], 0),
         time=fields.time,
@@ -169,7 +171,12 @@ def columns_of_order_frame(orders: pl.DataFrame, feature_set: FeatureSet) -> Eve
 
 
 def columns_of_outcome_frame(outcomes: pl.DataFrame) -> EventColumns:
-    """Columns of a table of outcomes; classes that no feature knows are left out."""
+    """Columns of a table of outcomes, in its sequence; classes no feature knows are left out."""
+    return _columns_of_coded(_coded(outcomes))
+
+
+def _coded(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """The outcomes of classes that a feature knows, with their `code`."""
     kind, reason, verdict = pl.col("kind"), pl.col("reason"), pl.col("verdict")
     codes = (
         pl.when(kind == "cancelled")
@@ -182,7 +189,11 @@ def columns_of_outcome_frame(outcomes: pl.DataFrame) -> EventColumns:
         .then(OUTCOME_CODES["reviewed_fraud"])
         .otherwise(kind.replace_strict(_CODE_OF_KIND, default=0, return_dtype=pl.Int32))
     )
-    coded = outcomes.select("order_id", "event_time", code=codes).filter(pl.col("code") != 0)
+    columns = outcomes.select("order_id", "event_time", "received_time", code=codes)
+    return columns.filter(pl.col("code") != 0)
+
+
+def _columns_of_coded(coded: pl.DataFrame) -> EventColumns:
     return _only_outcomes(
         key_of_text(coded["order_id"], 0),
         _times(coded["event_time"]),

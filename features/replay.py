@@ -1,17 +1,22 @@
 """History through the engine: the features that were known when each order was placed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from datetime import datetime
 
 import numpy as np
 import polars as pl
 
-from features.columns import event_columns_from_frames
+from features.arrivals import in_arrival_order
+from features.columns import EventColumns, event_columns_from_frames
 from features.feature_set import FeatureSet
+from features.pipeline import ahead
 from features.state import FeatureState
-from orders.errors import UserError
 
-BLOCK = 65_536  # orders held at a time
+BLOCK = 32_768  # rows of a table read at a time; larger ones are not faster
+
+# Long texts that no feature looks at are not read.
+_UNREAD = {"user_agent", "currency", "reason_text"}
 
 
 def replay(
@@ -20,41 +25,61 @@ def replay(
     state: FeatureState,
     feature_set: FeatureSet,
     *,
+    after: datetime | None = None,
     start: datetime | None = None,
     stop: datetime | None = None,
     block: int = BLOCK,
-) -> Iterator[pl.DataFrame]:
-    """Point-in-time features of the orders in [start, stop), in blocks.
+    on_orders: Callable[[int], None] = lambda _n: None,
+) -> Generator[pl.DataFrame]:
+    """Point-in-time features of the orders that arrived in [start, stop), in the sequence of arrival.
 
-    Both tables are as in `orders.tables`, sorted by event time, and are read in blocks. Orders
-    and outcomes before `start` build the state; what is at or after `stop` is not read. After the
-    last block the state holds everything before `stop`, late outcomes included.
+    Both tables are as in `orders.tables`, sorted by event time, and read in blocks. Events are
+    applied as they arrived (see `features.arrivals`), so an order has the features that could be
+    known when it was served. After the last frame the state holds what arrived before `stop`, and
+    a replay of the same tables `after` that time continues as if there had been no break.
+
+    Reading, the engine and the consumer of the frames work at the same time, each in a thread of
+    its own: until the last frame was taken, `state` is ahead of the frames. Close the generator
+    (`contextlib.closing`) where the frames may not all be taken.
+
+    Args:
+        orders: As `scan_orders` gives it.
+        outcomes: As `scan_outcomes` gives it.
+        state: What was known before; it is changed.
+        feature_set: Of the state.
+        after: What arrived before is in the state already and is left out.
+        start: No frame for what arrived before; it still builds the state.
+        stop: What arrived then or later is left out.
+        block: Rows of a table that are read at a time; makes no difference to the result.
+        on_orders: Called with the number of orders that were applied since the last call.
 
     Yields:
         `order_id`, `event_time`, then the features: Float64 with null where missing, text as text.
 
     Raises:
-        UserError: A table is not sorted by event time.
+        UserError: A table is not sorted by event time, lacks a value, or cannot be read.
     """
-    if stop is not None:
-        orders = orders.filter(pl.col("event_time") < stop)
-        outcomes = outcomes.filter(pl.col("event_time") < stop)
-    waiting = _Outcomes(outcomes, block)
-    previous: datetime | None = None
-    for placed in orders.collect_batches(chunk_size=block, maintain_order=True, lazy=True):
-        for part in placed.iter_slices(block):
-            _sorted("orders", part, previous)
-            previous = newest = part["event_time"][-1]
-            known = waiting.up_to(newest)
-            vectors = state.apply(event_columns_from_frames(part, known, feature_set))
-            frame = frame_of_vectors(part, vectors, feature_set)
+    orders, outcomes = _read_columns(orders), _read_columns(outcomes)
+
+    def read() -> Generator[tuple[pl.DataFrame, EventColumns]]:
+        for placed, known in in_arrival_order(
+            orders, outcomes, after=after, stop=stop, block=block
+        ):
+            yield placed, event_columns_from_frames(placed, known, feature_set)
+
+    def served() -> Generator[tuple[pl.DataFrame, np.ndarray]]:
+        with closing(ahead(read(), 1, "replay-read")) as pieces:
+            for placed, events in pieces:
+                yield placed, state.apply(events)
+
+    with closing(ahead(served(), 1, "replay-apply")) as pieces:
+        for placed, vectors in pieces:
+            skipped = 0
             if start is not None:
-                frame = frame.filter(pl.col("event_time") >= start)
-            if len(frame):
-                yield frame
-    nothing = pl.DataFrame(schema=orders.collect_schema())
-    for known in waiting.rest():
-        state.apply(event_columns_from_frames(nothing, known, feature_set))
+                skipped = int(placed["arrival"].search_sorted(start, side="left"))
+            if skipped < len(placed):
+                yield frame_of_vectors(placed.slice(skipped), vectors[skipped:], feature_set)
+            on_orders(len(placed))
 
 
 def frame_of_vectors(
@@ -83,47 +108,8 @@ def frame_schema(feature_set: FeatureSet) -> dict[str, pl.DataType]:
     }
 
 
-class _Outcomes:
-    """Outcomes read in blocks and handed out by time."""
-
-    def __init__(self, outcomes: pl.LazyFrame, block: int) -> None:
-        self._blocks = outcomes.collect_batches(chunk_size=block, maintain_order=True, lazy=True)
-        self._held = pl.DataFrame(schema=outcomes.collect_schema())
-        self._newest: datetime | None = None
-        self._ended = False
-
-    def up_to(self, time: datetime) -> pl.DataFrame:
-        """Those not handed out yet, up to and with this time."""
-        while not self._ended and (self._newest is None or self._newest <= time):
-            self._read()
-        count = self._held["event_time"].search_sorted(time, side="right")
-        taken, self._held = self._held.head(count), self._held.slice(count)
-        return taken
-
-    def rest(self) -> Iterator[pl.DataFrame]:
-        """All that are left."""
-        yield self._held
-        while not self._ended:
-            self._held = self._held.clear()
-            self._read()
-            yield self._held
-
-    def _read(self) -> None:
-        read = next(self._blocks, None)
-        if read is None:
-            self._ended = True
-        elif len(read):
-            _sorted("outcomes", read, self._newest)
-            self._newest = read["event_time"][-1]
-            self._held = pl.concat([self._held, read]) if len(self._held) else read
-
-
-def _sorted(table: str, part: pl.DataFrame, previous: datetime | None) -> None:
-    times = part["event_time"]
-    if times.null_count():
-        raise UserError(f"{table}: an event_time is missing: every event needs one")
-    if not times.is_sorted() or (previous is not None and len(part) and times[0] < previous):
-        raise UserError(f"{table} are not sorted by event_time: sort the file and try again")
+def _read_columns(table: pl.LazyFrame) -> pl.LazyFrame:
+    return table.select(name for name in table.collect_schema() if name not in _UNREAD)
 
 
 def _text(orders: pl.DataFrame, of: str) -> pl.Series:

@@ -113,7 +113,6 @@ def _backfill(folder: DemoFolder, live_start: int) -> None:
     features = feature_set(attributes_of(orders.collect_schema()))
     state = InMemoryState(features)
     start = datetime.fromtimestamp(live_start / 1000, UTC)
-    later = pl.col("event_time") >= start
     total = orders.select(pl.len()).collect().item()
     with progress("Replaying history", total) as bar, frame_writer(folder.frame, features) as write:
 
@@ -124,7 +123,7 @@ def _backfill(folder: DemoFolder, live_start: int) -> None:
 
         replayed(replay(orders, outcomes, state, features, stop=start))
         state.save(folder.state)
-        replayed(replay(orders.filter(later), outcomes.filter(later), state, features))
+        replayed(replay(orders, outcomes, state, features, after=start))
 
 
 def _train(folder: DemoFolder, settings: Settings, live_start: int, seed: int) -> None:
