@@ -46,8 +46,10 @@ CONTENDERS = (
         "ours:memory_all_features",
         "In process, chunks of 500, every declared feature; those of the contest are compared.",
     ),
-    Entry("ours_redis", "ours:redis", "Chunks of 500 orders on an embedded Valkey."),
-    Entry("ours_redis_single", "ours:redis_single", "One order at a time on an embedded Valkey."),
+    Entry("ours_redis", "ours:on_redis", "Chunks of 500 orders on an embedded Valkey."),
+    Entry(
+        "ours_redis_single", "ours:on_redis_single", "One order at a time on an embedded Valkey."
+    ),
     Entry("ours_streamed", "ours_streamed:run", f"In memory. {_ON_BROKER}", is_worker=True),
     Entry("deques", "deques:run", f"By hand, in process. {_NORMALISED}"),
     Entry(
