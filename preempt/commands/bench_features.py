@@ -2,35 +2,17 @@
 
 import resource
 import time
-from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
-from features.columns import EventColumns
-from features.declare import ENTITIES, OUTCOME_CODES
 from features.feature_set import FeatureSet, feature_set
 from features.memory import InMemoryState
 from orders.errors import UserError
 from preempt.console import emit, progress
+from preempt.feature_traffic import Traffic
 from preempt.options import Count, Seed
-
-_DAYS = 30
-_BLOCK = 65_536
-
-# Orders per entity value over the 30 days, and the share of orders without a value.
-_ORDERS_PER_VALUE = {
-    "account": (10, 0.0),
-    "device": (14, 0.02),
-    "ip": (8, 0.01),
-    "ip_prefix": (60, 0.01),
-    "address": (25, 0.3),
-    "phone": (10, 0.05),
-    "recipient": (12, 0.3),
-    "payment": (9, 0.1),
-}
-_MERCHANTS, _SKUS = 300, 5_000
 
 
 def bench_features(
@@ -55,16 +37,17 @@ def bench_features(
     if store == "redis":
         raise UserError("--store redis is not built yet: use --store memory")
     declared = feature_set()
-    InMemoryState(declared).apply(next(traffic(100, seed, declared)))  # compiles
+    traffic = Traffic.of_shop(orders, seed)
+    InMemoryState(declared).apply(next(traffic.afterwards(declared, 1)))  # compiles
     state = InMemoryState(declared)
     seconds = 0.0
     with progress("Applying orders", orders) as bar:
-        for events in traffic(orders, seed, declared):
+        for events in traffic.blocks(declared):
             started = time.perf_counter()
             state.apply(events)
             seconds += time.perf_counter() - started
             bar.advance(bar.task_ids[0], len(events.entity_key))
-    latencies = _single_order_latencies(state, orders, seed, declared)
+    latencies = _single_order_latencies(state, traffic, declared)
     result = {
         "orders_per_s": round(orders / seconds, 1),
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
@@ -85,72 +68,13 @@ def bench_features(
     emit(result, as_json=json, text=text)
 
 
-def traffic(orders: int, seed: int, declared: FeatureSet) -> Iterator[EventColumns]:
-    """Orders evenly over 30 days with an outcome each, in blocks, values drawn by popularity.
-
-    Nine outcomes of ten follow within 12 hours and are completed or expired, as in most shops.
-    """
-    draw = np.random.default_rng(seed)
-    late: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    span = _DAYS * 86_400_000
-    for start in range(0, orders, _BLOCK):
-        n = min(_BLOCK, orders - start)
-        window = (span * start // orders, span * (start + n) // orders)
-        time_ = np.sort(draw.integers(*window, n))
-        key = _spread(np.arange(start, start + n, dtype=np.uint64) + np.uint64(1))
-        entities = np.zeros((n, len(ENTITIES)), np.uint64)
-        for column, entity in enumerate(ENTITIES):
-            per_value, missing = _ORDERS_PER_VALUE.get(entity, (0, 0.0))
-            values = {"merchant": _MERCHANTS, "sku": _SKUS}.get(entity) or orders // per_value + 2
-            value = (values * draw.random(n) ** 1.5).astype(np.uint64)
-            keys = _spread(value + np.uint64((column + 1) << 40))
-            entities[:, column] = np.where(draw.random(n) < missing, 0, keys)
-        codes = [OUTCOME_CODES[kind] for kind in ("completed", "expired", "cancelled_other")]
-        kinds = draw.choice(codes, n, p=[0.8, 0.15, 0.05]).astype(np.int8)
-        late.append((key, time_ + draw.integers(60_000, 43_200_000, n), kinds))
-
-        waiting = [np.concatenate(part) for part in zip(*late, strict=True)]
-        due = waiting[1] <= time_[-1]
-        late = [(waiting[0][~due], waiting[1][~due], waiting[2][~due])]
-        all_times = np.concatenate([waiting[1][due], time_])
-        sequence = np.argsort(all_times, kind="stable")
-        yield EventColumns(
-            order_key=np.concatenate([waiting[0][due], key])[sequence],
-            time=all_times[sequence],
-            kind=np.concatenate([waiting[2][due], np.zeros(n, np.int8)])[sequence],
-            entity_key=entities,
-            quantity=draw.integers(1, 4, n),
-            unit_price=draw.integers(100, 100_000, n),
-            order_values=draw.random((n, len(declared.order_features))),
-        )
-
-
 def _single_order_latencies(
-    state: InMemoryState, orders: int, seed: int, declared: FeatureSet
+    state: InMemoryState, traffic: Traffic, declared: FeatureSet
 ) -> np.ndarray:
-    """Microseconds of up to 2,000 single orders that come after the traffic."""
-    events = next(traffic(orders, seed + 1, declared))
-    placed = np.flatnonzero(events.kind == 0)[:2_000]
-    last = _DAYS * 86_400_000
-    latencies = np.empty(len(placed))
-    for i, row in enumerate(placed):
-        one = EventColumns(
-            order_key=events.order_key[row : row + 1] ^ np.uint64(seed + 1),
-            time=np.array([last + i], np.int64),
-            kind=events.kind[row : row + 1],
-            entity_key=events.entity_key[i : i + 1],
-            quantity=events.quantity[i : i + 1],
-            unit_price=events.unit_price[i : i + 1],
-            order_values=events.order_values[i : i + 1],
-        )
+    """Microseconds of 2,000 single orders that come after the traffic."""
+    latencies = []
+    for order in traffic.afterwards(declared, 2_000):
         started = time.perf_counter()
-        state.apply(one)
-        latencies[i] = 1e6 * (time.perf_counter() - started)
-    return latencies
-
-
-def _spread(values: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64: keys as evenly spread as hashes."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+        state.apply(order)
+        latencies.append(1e6 * (time.perf_counter() - started))
+    return np.array(latencies)
