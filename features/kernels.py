@@ -200,7 +200,7 @@ def _is_new(value, a, seen, n_seen, query, tables):
 
 @njit(cache=True, nogil=True, inline="always")
 def _walk(
-    walk, slot, time, floor, own_row, slots_of_order, tables, program, running, at, seen, n_seen
+    walk, slot, time, floor, own_key, slots_of_order, tables, program, running, at, seen, n_seen
 ):
     """Accumulate over one chain; `at[a, k]` becomes the value of accumulator a over window k."""
     first = program.walk_first[walk]
@@ -242,7 +242,7 @@ def _walk(
         if over_orders:
             current = row
             row = tables.orders[row, link]
-            if then > time or current == own_row:
+            if then > time or (own_key != 0 and tables.orders64[current, O_KEY] == own_key):
                 continue
             for a in range(first, first + program.walk_active[walk, k]):
                 op = program.op[a]
@@ -280,7 +280,7 @@ def _walk(
             current = row
             row = tables.outcomes[row, link]
             owner = tables.outcomes[current, C_OWNER]
-            if then > time or owner == own_row:
+            if then > time or (own_key != 0 and tables.orders64[owner, O_KEY] == own_key):
                 continue
             bit = 1 << tables.outcomes[current, C_KIND]
             for a in range(first, first + program.walk_active[walk, k]):
@@ -439,12 +439,12 @@ def apply_events(start, stop, events, tables, program, out):
                     tables.slot_table[slot_place] = slot + 1
                 slots_of_order[entity] = slot if slot >= 0 else UNKNOWN
 
-        own_row = row if is_repeat else -2
+        own_key = key if is_repeat else np.int64(0)  # only a repeat can meet itself
         for walk in range(len(program.walk_entity)):
             slot = slots_of_order[program.walk_entity[walk]]
             if slot != MISSING:
                 _walk(
-                    walk, slot, time, floor, own_row, slots_of_order, tables, program,
+                    walk, slot, time, floor, own_key, slots_of_order, tables, program,
                     running, at, seen, n_seen,
                 )  # fmt: skip
         _finish(time, quantity, price, slots_of_order, program, at, out[order])
@@ -454,6 +454,84 @@ def apply_events(start, stop, events, tables, program, out):
                 row = _new_order_row(key, tables)
                 tables.order_table[place] = row + 1
             _place_order(row, time, quantity, price, slots_of_order, floor, tables, program)
+
+
+@njit(cache=True, nogil=True)
+def _enter_row(key, time, price, quantity, entity_keys, tables):
+    """A new order row with a slot for each entity it has a key of; in no chain, in no table."""
+    row = _new_order_row(key, tables)
+    tables.orders64[row, O_TIME] = time
+    tables.orders64[row, O_PRICE] = price
+    tables.orders[row, O_QUANTITY] = quantity
+    for entity in range(len(entity_keys)):
+        if entity_keys[entity] != 0:
+            place = _find(tables.slot_table, tables.slots64, S_KEY, entity_keys[entity])
+            slot = tables.slot_table[place] - 1
+            if slot < 0:
+                slot = tables.counters[N_SLOTS]
+                tables.counters[N_SLOTS] += 1
+                tables.slots[slot, :] = -1
+                tables.slots64[slot, S_KEY] = entity_keys[entity]
+                tables.slot_table[place] = slot + 1
+            tables.orders[row, O_SLOTS + entity] = slot
+    return row
+
+
+@njit(cache=True, nogil=True)
+def _enter_outcome(owner, kind, time, tables):
+    outcome = tables.counters[N_OUTCOMES]
+    tables.counters[N_OUTCOMES] += 1
+    tables.outcomes[outcome, :] = -1
+    tables.outcomes64[outcome, C_TIME] = time
+    tables.outcomes[outcome, C_OWNER] = owner
+    tables.outcomes[outcome, C_KIND] = kind
+    return outcome
+
+
+@njit(cache=True, nogil=True)
+def enter_orders(facts, outcomes, tables):
+    """Enter orders that were applied elsewhere, so that repeats and outcomes find them.
+
+    facts: (n, 4 + E) int64: key, time, unit price, quantity, a key per entity of the program.
+    outcomes: (m, 3) int64: row of facts, kind, time.
+    """
+    first = tables.counters[N_ORDERS]
+    for i in range(len(facts)):
+        key = facts[i, 0]
+        row = _enter_row(key, facts[i, 1], facts[i, 2], facts[i, 3], facts[i, 4:], tables)
+        tables.order_table[_find(tables.order_table, tables.orders64, O_KEY, key)] = row + 1
+    for i in range(len(outcomes)):
+        owner = first + outcomes[i, 0]
+        outcome = _enter_outcome(owner, outcomes[i, 1], outcomes[i, 2], tables)
+        tables.outcomes[outcome, C_NEXT] = tables.orders[owner, O_OUTCOME]
+        tables.orders[owner, O_OUTCOME] = outcome
+
+
+@njit(cache=True, nogil=True)
+def enter_timelines(records, tables, program):
+    """Enter the records of timelines, each into the chain of its own entity value only.
+
+    records: (n, 6 + E) int64 in the sequence of their application: entity of the timeline, kind,
+    order key, time, unit price, quantity, then a key per entity that the record carries.
+    """
+    n_entities = len(program.entity_column)
+    for i in range(len(records)):
+        entity, kind, key, time = records[i, 0], records[i, 1], records[i, 2], records[i, 3]
+        row = _enter_row(key, time, records[i, 4], records[i, 5], records[i, 6:], tables)
+        slot = tables.orders[row, O_SLOTS + entity]
+        if kind == 0:
+            _link(
+                tables.orders, tables.orders64, row, time,
+                O_SLOTS + n_entities + program.order_chain[entity],
+                tables.slots, slot, S_ORDER,
+            )  # fmt: skip
+        else:
+            outcome = _enter_outcome(row, kind, time, tables)
+            _link(
+                tables.outcomes, tables.outcomes64, outcome, time,
+                C_LINKS + program.outcome_chain[entity],
+                tables.slots, slot, S_OUTCOME,
+            )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
