@@ -55,11 +55,7 @@ class Where:
 
     def meta(self, shard: int) -> str:
         """Key of what is known of a shard as a whole."""
-        return f"{self.before}{shard}{self.after}meta"
-
-    def key(self, shard: int, name: bytes) -> bytes:
-        """Key of a timeline; its name is the letter of its entity and 8 bytes."""
-        return f"{self.before}{shard}{self.after}".encode() + name
+        return f"{self.before}{shard:02d}{self.after}meta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +77,7 @@ class Known:
     newest: int  # event time, after the call
     order_keys: bytes  # 8 each
     orders: list[bytes]
-    names: bytes  # of each timeline, letter of its entity and 8 bytes of key
+    names: bytes  # keys of the timelines, which all have one length
     timelines: list[bytes]
 
 
@@ -273,7 +269,9 @@ def _named_errors() -> Iterator[None]:
     try:
         yield
     except _UNAVAILABLE as error:
-        raise StateUnavailableError(f"the feature state in Redis cannot be used: {error}") from error
+        raise StateUnavailableError(
+            f"the feature state in Redis cannot be used: {error}"
+        ) from error
     except RedisError as error:
         name, _, rest = str(error).partition(" ")
         if name == "STATELOST":
@@ -284,7 +282,9 @@ def _named_errors() -> Iterator[None]:
         if name == "CORRUPTED":
             raise StateCorruptedError(damaged(bytes.fromhex(rest.split()[0]))) from error
         if name == "WRONGTYPE":
-            raise StateCorruptedError(f"a key of the feature state has another type: {rest}") from error
+            raise StateCorruptedError(
+                f"a key of the feature state has another type: {rest}"
+            ) from error
         raise
 
 

@@ -4,10 +4,12 @@
 -- is 8 bytes.
 --
 -- meta      epoch 8 | horizon i64 | newest event time i64 | outcomes without their order i64
--- order     time i64 | tag 8 | facts | outcomes: (kind u8 | time i64 | tag 8)*
+-- order     time i64 | tag 8 | placed at u32, hours of the server's clock | facts | outcomes: (kind
+--           u8 | time i64 | tag 8)*
 --           A tag names the call that wrote it; zeros as the tag of the order: it has not come yet.
 -- facts     unit price i64 | quantity i32 | a key for each of the entities, zeros where it has none
--- timeline  generation u32 | bytes of tiles u32 | tiles | records in the sequence of application
+-- timeline  generation u32 | bytes of tiles u32 | expiry set at u32, hours | tiles | records in the
+--           sequence of application
 -- record    order key 8 | kind u8, 0 an order | time i64 | slices of the order's facts
 --
 -- An event of a call is: order key 8 | kind u8 | time i64 | floor i64, what is older is forgotten.
@@ -22,8 +24,8 @@ local function prepare()
 end
 
 local NOTHING = '\0\0\0\0\0\0\0\0'
-local HEADER = '\0\0\0\0\0\0\0\0'
-local HEADER_BYTES, META_BYTES, EVENT_BYTES, OUTCOME_BYTES = 8, 32, 25, 17
+local HEADER_BYTES, META_BYTES, EVENT_BYTES, ORDER_BYTES, OUTCOME_BYTES = 12, 32, 25, 20, 17
+local REFRESH_HOURS = 24 -- an expiry that was set so long ago is set again
 local NEEDLE = 17 -- bytes of a record that tell it from every other one
 
 -- How a record gets into its timeline.
@@ -69,19 +71,17 @@ local function layout_of(before, after, facts, spec)
   local id = before .. '\0' .. after .. '\0' .. facts .. '\0' .. spec
   local layout = layouts[id]
   if layout then return layout end
-  layout = { facts = tonumber(facts), entities = {}, base = {}, widths = {} }
+  layout = { facts = tonumber(facts), n = 0, letter = {}, at = {}, order = {}, outcome = {} }
+  layout.base, layout.widths = {}, {}
   for letter, column, of_order, of_outcome in spec:gmatch('(%a) (%d+) (%S+) (%S+);') do
-    local entity = {
-      letter = letter,
-      at = 13 + 8 * tonumber(column),
-      order = slices(of_order),
-      outcome = slices(of_outcome),
-    }
-    layout.entities[#layout.entities + 1] = entity
-    layout.widths[letter] = { width(entity.order), width(entity.outcome) }
+    local n = layout.n + 1
+    layout.n = n
+    layout.letter[n], layout.at[n] = letter, 13 + 8 * tonumber(column)
+    layout.order[n], layout.outcome[n] = slices(of_order) or false, slices(of_outcome) or false
+    layout.widths[letter] = { width(slices(of_order)), width(slices(of_outcome)) }
   end
   for last = 0, 255 do -- the last byte of a key says which of 64 shards it is in
-    layout.base[last] = before .. math.floor(last / 4) .. after
+    layout.base[last] = string.format('%s%02d%s', before, math.floor(last / 4), after)
   end
   layouts[id] = layout
   return layout
@@ -93,6 +93,7 @@ end
 
 -- What every call brings: where things are, and who calls.
 local function context(args)
+  local hours = math.floor(call('TIME')[1] / 3600)
   return {
     layout = layout_of(args[1], args[2], args[3], args[4]),
     epoch = args[5],
@@ -103,6 +104,8 @@ local function context(args)
     trim_at = tonumber(args[10]), -- … before this one
     newest = tonumber(args[11]),
     alone = args[12] == '1', -- the whole state is on this server, and a call is atomic
+    now = hours,
+    now_bytes = pack_('<I4', hours),
   }
 end
 
@@ -124,35 +127,31 @@ local function keep_meta(key, meta, context, waiting)
 end
 
 -- Records for timelines -------------------------------------------------------------------------
--- A call collects what is to be done to each timeline: blob[key], records to append at once, or,
--- where care is needed, items[key], a list of record, mode, record, mode …
+-- A call collects what is to be done to each timeline, by a number: blob, records to append at
+-- once, or, where care is needed, items, a list of record, mode, record, mode …
 
 local function new_work()
-  return { keys = {}, known = {}, blob = {}, items = {}, wanted = {}, views = {} }
+  return { n = 0, keys = {}, number = {}, blob = {}, items = {}, wanted = {}, is_old = {} }
 end
 
-local function touched(work, key)
-  if not work.known[key] then
-    work.known[key] = true
-    work.keys[#work.keys + 1] = key
-  end
+local function number_of(work, key)
+  local number = work.number[key]
+  if number then return number end
+  number = work.n + 1
+  work.n = number
+  work.number[key], work.keys[number] = number, key
+  return number
 end
 
-local function add(work, key, record, mode)
-  touched(work, key)
-  local items = work.items[key]
+local function add(work, number, record, mode)
+  local items, blob = work.items[number], work.blob[number]
   if mode == APPEND and not items then
-    local blob = work.blob[key]
-    work.blob[key] = blob and blob .. record or record
+    work.blob[number] = blob and blob .. record or record
     return
   end
   if not items then
-    items = {}
-    work.items[key] = items
-    if work.blob[key] then
-      items[1], items[2] = work.blob[key], APPEND
-      work.blob[key] = nil
-    end
+    items = blob and { blob, APPEND } or {}
+    work.items[number], work.blob[number] = items, nil
   end
   items[#items + 1] = record
   items[#items + 1] = mode
@@ -161,36 +160,29 @@ end
 local function record(head, facts, parts)
   local n = #parts
   if n == 0 then return head end
-  if n == 1 then return head .. sub(facts, parts[1][1], parts[1][2]) end
-  if n == 2 then
-    return head .. sub(facts, parts[1][1], parts[1][2]) .. sub(facts, parts[2][1], parts[2][2])
-  end
+  local first = parts[1]
+  if n == 1 then return head .. sub(facts, first[1], first[2]) end
+  local second = parts[2]
+  if n == 2 then return head .. sub(facts, first[1], first[2]) .. sub(facts, second[1], second[2]) end
   local pieces = { head }
   for i = 1, n do pieces[i + 1] = sub(facts, parts[i][1], parts[i][2]) end
   return concat(pieces)
 end
 
-local function add_order(work, layout, order, mode)
-  local facts = order.facts
-  local head = order.key .. '\0' .. order.time_bytes
-  for _, entity in ipairs(layout.entities) do
-    if entity.order then
-      local key = sub(facts, entity.at, entity.at + 7)
+-- Adds a record to the timelines of an order's entities: `of` is layout.order or layout.outcome.
+-- Without a head it adds none; `wanted` says that the timelines are to be shown,
+-- `is_old` that the order put its own record there long ago.
+local function add_records(work, layout, facts, of, head, mode, wanted, is_old)
+  local base, letter, at = layout.base, layout.letter, layout.at
+  for i = 1, layout.n do
+    local parts = of[i]
+    if parts or wanted then
+      local key = sub(facts, at[i], at[i] + 7)
       if key ~= NOTHING then
-        add(work, slot_key(layout, entity.letter, key), record(head, facts, entity.order), mode)
-      end
-    end
-  end
-end
-
-local function add_outcome(work, layout, order, kind_and_time, mode)
-  local facts = order.facts
-  local head = order.key .. kind_and_time
-  for _, entity in ipairs(layout.entities) do
-    if entity.outcome then
-      local key = sub(facts, entity.at, entity.at + 7)
-      if key ~= NOTHING then
-        add(work, slot_key(layout, entity.letter, key), record(head, facts, entity.outcome), mode)
+        local number = number_of(work, base[byte(key, 8)] .. letter[i] .. key)
+        if parts and head then add(work, number, record(head, facts, parts), mode) end
+        if wanted then work.wanted[number] = true end
+        if is_old then work.is_old[number] = true end
       end
     end
   end
@@ -202,9 +194,12 @@ local function load_order(context, key)
   local layout = context.layout
   local place = slot_key(layout, 'o', key)
   local bytes = call('GET', place)
-  local order = { key = key, place = place, before = '', outcomes = '', placed = false }
+  local order = {
+    key = key, place = place, before = '', outcomes = '', placed = false, again = false,
+    dirty = false, tag = false, time_bytes = false, time = 0, facts = false, hours_bytes = false,
+  }
   if not bytes then return order end
-  local fixed = 16 + layout.facts
+  local fixed = ORDER_BYTES + layout.facts
   if #bytes < fixed or (#bytes - fixed) % OUTCOME_BYTES ~= 0 then
     refuse('CORRUPTED', hex(place))
   end
@@ -228,7 +223,8 @@ local function load_order(context, key)
     order.tag = tag
     order.time_bytes = sub(bytes, 1, 8)
     order.time = integer(bytes, 1)
-    order.facts = sub(bytes, 17, fixed)
+    order.facts = sub(bytes, ORDER_BYTES + 1, fixed)
+    order.hours_bytes = sub(bytes, 17, 20)
   end
   return order
 end
@@ -244,30 +240,27 @@ end
 local function take_order(context, work, order, time_bytes, time, facts, floor)
   local layout = context.layout
   local waiting = 0
+  local head, mode = nil, APPEND
   if order.placed then
-    if not context.alone and order.time >= floor then
-      add_order(work, layout, order, UNLESS_THERE) -- its worker may have died before it did
+    if not context.alone and order.time >= floor then -- its worker may have died before it did
+      local kept = order.key .. '\0' .. order.time_bytes
+      add_records(work, layout, order.facts, layout.order, kept, UNLESS_THERE)
     end
   elseif time >= floor then
     order.placed, order.dirty = true, true
     order.time_bytes, order.time, order.tag, order.facts = time_bytes, time, context.tag, facts
-    local mode = order.again and AGAIN or (context.alone and APPEND or UNLESS_THERE)
-    add_order(work, layout, order, mode)
+    order.hours_bytes = context.now_bytes
+    mode = order.again and AGAIN or (context.alone and APPEND or UNLESS_THERE)
+    head = order.key .. '\0' .. time_bytes
     for at = 1, #order.outcomes, OUTCOME_BYTES do
       if integer(order.outcomes, at + 1) >= floor then
         waiting = waiting - 1
-        add_outcome(work, layout, order, sub(order.outcomes, at, at + 8), mode)
+        local of_outcome = order.key .. sub(order.outcomes, at, at + 8)
+        add_records(work, layout, facts, layout.outcome, of_outcome, mode)
       end
     end
   end
-  for _, entity in ipairs(layout.entities) do
-    local key = sub(facts, entity.at, entity.at + 7)
-    if key ~= NOTHING then
-      local timeline = slot_key(layout, entity.letter, key)
-      touched(work, timeline)
-      work.wanted[timeline] = true
-    end
-  end
+  add_records(work, layout, facts, layout.order, head, mode, true)
   return order.again and 0 or waiting
 end
 
@@ -285,7 +278,11 @@ local function take_outcome(context, work, order, kind_and_time, floor)
     order.dirty = true
   end
   if order.placed then
-    add_outcome(work, context.layout, order, kind_and_time, mode)
+    local layout = context.layout
+    local is_old = context.now - unpack_('<I4', order.hours_bytes) >= REFRESH_HOURS
+    add_records(
+      work, layout, order.facts, layout.outcome, order.key .. kind_and_time, mode, false, is_old
+    )
     return 0
   end
   return order.again and 0 or 1
@@ -321,11 +318,11 @@ local function register(context, work, heads, facts)
 end
 
 local function keep_orders(context, orders)
-  local nothing = rep('\0', 16 + context.layout.facts)
+  local nothing = rep('\0', ORDER_BYTES + context.layout.facts)
   for _, order in ipairs(orders) do
     if order.dirty then
       local fixed = nothing
-      if order.placed then fixed = order.time_bytes .. order.tag .. order.facts end
+      if order.placed then fixed = order.time_bytes .. order.tag .. order.hours_bytes .. order.facts end
       call('SET', order.place, fixed .. order.outcomes, 'PX', context.ttl)
     end
   end
@@ -350,16 +347,30 @@ local function trimmed(context, key, bytes)
     at = at + (byte(bytes, at + 8) == 0 and widths[1] or widths[2])
   end
   local generation = (unpack_('<I4', bytes, 1) + 1) % 4294967296
-  return pack_('<I4', generation) .. sub(bytes, 5, first - 1) .. sub(bytes, at), true
+  return pack_('<I4', generation) .. sub(bytes, 5, 8) .. context.now_bytes .. sub(bytes, 13, first - 1) .. sub(bytes, at), true
+end
+
+local function set(context, key, records)
+  call('SET', key, NOTHING .. context.now_bytes .. records, 'PX', context.ttl)
+end
+
+-- Appends to a timeline that has this header.
+local function append(context, key, header, records)
+  call('APPEND', key, records)
+  if context.now - unpack_('<I4', header, 9) >= REFRESH_HOURS then
+    call('SETRANGE', key, 8, context.now_bytes)
+    call('PEXPIRE', key, context.ttl)
+  end
 end
 
 -- Appends to one timeline; returns its bytes from before this call, if they are wanted.
-local function touch(context, key, blob, items, wanted)
+local function touch(context, key, blob, items, wanted, is_old)
   if not (wanted or items) then -- only outcomes: need not be read
-    if call('APPEND', key, blob) == #blob then
-      call('SET', key, HEADER .. blob, 'PX', context.ttl)
-    else
-      call('PEXPIRE', key, context.ttl)
+    if is_old then
+      local header = call('GETRANGE', key, 0, HEADER_BYTES - 1)
+      if header ~= '' then append(context, key, header, blob) else set(context, key, blob) end
+    elseif call('APPEND', key, blob) == #blob then -- it was not there
+      set(context, key, blob)
     end
     return
   end
@@ -385,15 +396,14 @@ local function touch(context, key, blob, items, wanted)
   end
   if blob and blob ~= '' then
     if not old then
-      call('SET', key, HEADER .. blob, 'PX', context.ttl)
+      set(context, key, blob)
     else
       local shorter, is_shorter = old, false
       if #old >= context.trim_from then shorter, is_shorter = trimmed(context, key, old) end
       if is_shorter then
         call('SET', key, shorter .. blob, 'PX', context.ttl)
       else
-        call('APPEND', key, blob)
-        call('PEXPIRE', key, context.ttl)
+        append(context, key, old, blob)
       end
     end
   end
@@ -416,12 +426,14 @@ local function apply(keys, args)
   local work = new_work()
   local orders, waiting = register(context, work, args[13], args[14])
   local views, names = {}, {}
-  for _, key in ipairs(work.keys) do
-    local wanted = work.wanted[key]
-    local view = touch(context, key, work.blob[key], work.items[key], wanted)
-    if wanted then
-      names[#names + 1] = sub(key, -9)
-      views[#views + 1] = view
+  local n, wanted = 0, work.wanted
+  for number = 1, work.n do
+    local key = work.keys[number]
+    local blob, items = work.blob[number], work.items[number]
+    local view = touch(context, key, blob, items, wanted[number], work.is_old[number])
+    if wanted[number] then
+      n = n + 1
+      names[n], views[n] = key, view
     end
   end
   keep_orders(context, orders)
@@ -442,10 +454,10 @@ local function orders_of_shard(keys, args)
   local newest = keep_meta(keys[1], meta, context, waiting)
   local order_keys, before = befores(orders)
   local steps = {}
-  for _, key in ipairs(work.keys) do
-    local items = work.items[key] or {}
-    steps[#steps + 1] = key
-    steps[#steps + 1] = work.wanted[key] and '1' or '0'
+  for number = 1, work.n do
+    local items = work.items[number] or {}
+    steps[#steps + 1] = work.keys[number]
+    steps[#steps + 1] = work.wanted[number] and '1' or '0'
     steps[#steps + 1] = tostring(#items / 2)
     for _, each in ipairs(items) do steps[#steps + 1] = tostring(each) end
   end
@@ -468,7 +480,7 @@ local function timelines_of_shard(keys, args)
     end
     local view = touch(context, key, nil, n > 0 and items or nil, wanted)
     if wanted then
-      names[#names + 1] = sub(key, -9)
+      names[#names + 1] = key
       views[#views + 1] = view
     end
     at = at + 3 + 2 * n
@@ -477,7 +489,7 @@ local function timelines_of_shard(keys, args)
 end
 
 -- Puts tiles in the place of a timeline's first records, unless it was replaced or trimmed since.
--- KEYS: the timeline. ARGV: generation it had, bytes of records that the tiles hold, tiles, ttl.
+-- KEYS: the timeline. ARGV: generation it had, bytes of records that the tiles hold, tiles.
 -- Returns 1, or 0 when it has another generation.
 local function replace(keys, args)
   local bytes = call('GET', keys[1])
@@ -485,8 +497,8 @@ local function replace(keys, args)
   local generation, tiles = unpack_('<I4I4', bytes, 1)
   if generation ~= tonumber(args[1]) then return 0 end
   local rest = sub(bytes, HEADER_BYTES + tiles + tonumber(args[2]) + 1)
-  local header = pack_('<I4I4', (generation + 1) % 4294967296, #args[3])
-  call('SET', keys[1], header .. args[3] .. rest, 'PX', args[4])
+  local header = pack_('<I4I4', (generation + 1) % 4294967296, #args[3]) .. sub(bytes, 9, 12)
+  call('SET', keys[1], header .. args[3] .. rest, 'KEEPTTL')
   return 1
 end
 

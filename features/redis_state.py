@@ -175,9 +175,9 @@ class RedisState:
             since = np.full(self._layout.reach.shape, oldest)
         records, bad = read_timelines(self._layout, known.names, known.timelines, since)
         if bad >= 0:
-            name = known.names[9 * bad : 9 * bad + 9]
-            shard = name[-1] // 4
-            raise StateCorruptedError(damaged(self._where.key(shard, name)))
+            length = len(known.names) // len(known.timelines)
+            key = known.names[length * bad : length * (bad + 1)]
+            raise StateCorruptedError(damaged(key))
         n_entities = len(self._plan.entities)
         n_orders = len(facts) + len(records) + len(events)
         n_outcomes = len(outcomes) + int((records[:, 1] != 0).sum()) + len(events)

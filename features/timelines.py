@@ -15,7 +15,7 @@ from features.columns import EventColumns
 from features.declare import ENTITIES
 from features.plan import Plan
 
-HEADER_BYTES, EVENT_BYTES, RECORD_BYTES, ORDER_BYTES, OUTCOME_BYTES = 8, 25, 17, 16, 17
+HEADER_BYTES, EVENT_BYTES, RECORD_BYTES, ORDER_BYTES, OUTCOME_BYTES = 12, 25, 17, 20, 17
 MEASURE_BYTES = 12  # unit price, quantity
 FACTS_BYTES = MEASURE_BYTES + 8 * len(ENTITIES)
 
@@ -136,7 +136,8 @@ def read_timelines(
 
     Args:
         layout: of the store.
-        names: of each timeline the letter of its entity and 8 bytes of key.
+        names: keys of the timelines, all of one length; the last 9 bytes are the letter of the
+            entity and its key.
         timelines: as they are stored, or nothing.
         since: (E, 2) times; earlier records are left out.
 
@@ -145,13 +146,16 @@ def read_timelines(
     """
     buffer = np.frombuffer(b"".join(timelines), np.uint8)
     ends = np.cumsum(np.fromiter(map(len, timelines), np.int64, len(timelines)))
-    named = np.frombuffer(names, np.dtype([("letter", "u1"), ("key", "<i8")]))
-    entity = layout.entity_of_letter[named["letter"]]
+    if not timelines:
+        return np.zeros((0, 6 + len(layout.entity_column)), np.int64), -1
+    named = np.frombuffer(names, np.uint8).reshape(len(timelines), -1)
+    entity = layout.entity_of_letter[named[:, -9]]
+    own_key = np.ascontiguousarray(named[:, -8:]).view(np.int64).ravel()
     count, damaged = _count_records(buffer, ends, entity, layout.width, since)
     records = np.zeros((count, 6 + len(layout.entity_column)), np.int64)
     if damaged < 0:
         _parse_timelines(
-            buffer, ends, entity, named["key"].copy(), layout.width, layout.measured,
+            buffer, ends, entity, own_key, layout.width, layout.measured,
             layout.carried, since, records,
         )  # fmt: skip
     return records, damaged
