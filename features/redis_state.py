@@ -1,7 +1,8 @@
 """The shared store: many workers, one Redis or Valkey, or a cluster of them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,7 @@ class RedisState:
         client: Any,
         feature_set: FeatureSet,
         horizon_ms: int = HORIZON_MS,
+        *,
         prefix: str = "",
         trim_from_bytes: int = 4096,
         random_bytes: Callable[[int], bytes] = os.urandom,
@@ -111,35 +113,36 @@ class RedisState:
         identity = _identity(events) if self._failed else 0
         tag = int.from_bytes(self._random_bytes(8), "little")
         tag, newest = self._failed.get(identity, (tag, self._newest))
-        orders_before = np.concatenate([[0], np.cumsum(events.kind == 0)])
-        before = newest
         try:
-            for start in range(0, len(events), _BLOCK):
-                stop = min(start + _BLOCK, len(events))
-                first, last = orders_before[start], orders_before[stop]
-                block = EventColumns(
-                    events.order_key[start:stop],
-                    events.time[start:stop],
-                    events.kind[start:stop],
-                    events.entity_key[first:last],
-                    events.quantity[first:last],
-                    events.unit_price[first:last],
-                    events.order_values[first:last],
-                )
-                newest = self._apply_block(block, tag + start, newest, out[first:last])
+            self._newest = max(self._newest, self._take(list(_blocks(events, out)), tag, newest))
         except StateUnavailableError:
             while len(self._failed) >= _REMEMBERED_FAILURES:
                 del self._failed[next(iter(self._failed))]
-            self._failed[identity or _identity(events)] = tag, before
+            self._failed[identity or _identity(events)] = tag, newest
             raise
-        self._newest = max(self._newest, newest)
         self._failed.pop(identity, None)
         return out
 
-    def _apply_block(self, events: EventColumns, tag: int, newest: int, out: np.ndarray) -> int:
-        """Take a block; returns the newest event time."""
+    def _take(self, blocks: list[tuple[EventColumns, np.ndarray]], tag: int, newest: int) -> int:
+        """Take blocks, each while the server takes the next one; returns the newest event time."""
+        if len(blocks) < 2:
+            for block, out in blocks:
+                newest = self._compute(block, self._fetch(block, tag, newest), newest, out)
+            return newest
+        seen = newest
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._fetch, blocks[0][0], tag, newest)
+            for i, (block, out) in enumerate(blocks):
+                known, before = coming.result(), newest
+                newest = max(newest, int(block.time.max()))
+                if i + 1 < len(blocks):
+                    coming = ahead.submit(self._fetch, blocks[i + 1][0], tag + i + 1, newest)
+                seen = max(seen, self._compute(block, known, before, out))
+        return seen
+
+    def _fetch(self, events: EventColumns, tag: int, newest: int) -> Known:
+        """Let the server take a block; returns what was known before it."""
         running = np.maximum.accumulate(np.maximum(events.time, newest))
-        floor = running - self._horizon_ms
         oldest = newest - self._horizon_ms
         call = Call(
             tag=(tag % 2**64 or 1).to_bytes(8, "little"),
@@ -149,8 +152,11 @@ class RedisState:
             trim_at=oldest - self._horizon_ms // 8,
             newest=int(running[-1]),
         )
-        known = self._functions.apply(call, *packed_events(events, floor))
-        tables = self._tables(events, known, oldest)
+        return self._functions.apply(call, *packed_events(events, running - self._horizon_ms))
+
+    def _compute(self, events: EventColumns, known: Known, newest: int, out: np.ndarray) -> int:
+        """Write the features of a block into `out`; returns the newest event time."""
+        tables = self._tables(events, known, newest - self._horizon_ms)
         tables.counters[kernels.NEWEST] = newest
         is_order = events.kind == 0
         columns = Events(
@@ -163,7 +169,7 @@ class RedisState:
             events.unit_price,
         )
         kernels.apply_events(0, len(events), columns, tables, self._plan.program, out)
-        return max(int(running[-1]), known.newest)
+        return max(int(tables.counters[kernels.NEWEST]), known.newest)
 
     def _tables(self, events: EventColumns, known: Known, oldest: int) -> Tables:
         """What was known, with room for the events."""
@@ -200,6 +206,24 @@ class RedisState:
         order = kernels.O_SLOTS + len(self._plan.entities) + self._plan.n_order_chains
         outcome = kernels.C_LINKS + self._plan.n_outcome_chains
         return order + order % 2, outcome + outcome % 2, kernels.SLOT_WIDTH
+
+
+def _blocks(events: EventColumns, out: np.ndarray) -> Iterator[tuple[EventColumns, np.ndarray]]:
+    """Events in blocks, each with the rows of `out` for its orders."""
+    n_orders = np.concatenate([[0], np.cumsum(events.kind == 0)])
+    for start in range(0, len(events), _BLOCK):
+        stop = min(start + _BLOCK, len(events))
+        placed = slice(n_orders[start], n_orders[stop])
+        block = EventColumns(
+            events.order_key[start:stop],
+            events.time[start:stop],
+            events.kind[start:stop],
+            events.entity_key[placed],
+            events.quantity[placed],
+            events.unit_price[placed],
+            events.order_values[placed],
+        )
+        yield block, out[placed]
 
 
 def _identity(events: EventColumns) -> int:

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from features.state import StateCorruptedError, StateLostError, StateUnavailableError
 from orders.errors import UserError
 from serving.ledger import LedgerUnavailableError
 from streams.answers import Answer
@@ -18,19 +19,27 @@ from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transpo
 
 logger = logging.getLogger("streams.process")
 
-LEDGER_PATIENCE_S = 30.0
+STORE_PATIENCE_S = 30.0
 
 
 class Progress:
     """How far this worker's feature state is, partition by partition.
 
     The score and feedback agents share one state and one event loop. Whichever sees a partition
-    first after an assignment brings the state up to it; the other waits.
+    first after an assignment brings the state up to it; the other waits. A state that workers
+    share is always up to date: it holds a batch before the batch is answered or committed.
     """
 
     def __init__(
-        self, app: ChunkedApp, reader: LogReader, scoring: Scoring, topics: Topics
+        self,
+        app: ChunkedApp,
+        reader: LogReader,
+        scoring: Scoring,
+        topics: Topics,
+        *,
+        shared_state: bool,
     ) -> None:
+        self._shared_state = shared_state
         self._app = app
         self._reader = reader
         self._scoring = scoring
@@ -66,7 +75,8 @@ class Progress:
             if topic == self._topics.orders:
                 self.answered[partition] = self._reader.answered(self._topics, partition)
                 end = max(end, self.answered[partition] + 1)
-            ranges[topic, partition] = (self._covered.get((topic, partition), 0), end)
+            if not self._shared_state:
+                ranges[topic, partition] = (self._covered.get((topic, partition), 0), end)
         count = 0
         for block in past(self._reader, ranges):
             self._scoring.absorb(block)
@@ -77,6 +87,29 @@ class Progress:
             logger.info("absorbed %d records that were processed before", count)
 
 
+async def patiently(
+    work: Callable[[Sequence[Chunk]], list[Answer]], chunks: Sequence[Chunk]
+) -> list[Answer]:
+    """Do it, and do it again while the ledger or the feature state does not answer.
+
+    Raises:
+        UserError: it did not for half a minute, or the state is lost or damaged.
+    """
+    deadline = time.monotonic() + STORE_PATIENCE_S
+    while True:
+        try:
+            return work(chunks)
+        except (LedgerUnavailableError, StateUnavailableError) as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{error}; Redis did not answer for {STORE_PATIENCE_S:g} s, start it again"
+                ) from None
+            logger.warning("%s; trying again", error)
+            await asyncio.sleep(0.5)
+        except (StateLostError, StateCorruptedError) as error:
+            raise UserError(str(error)) from error
+
+
 def scoring_app(
     *,
     group: str,
@@ -85,6 +118,7 @@ def scoring_app(
     scoring: Scoring,
     chunk_records: int,
     worker_name: str | None = None,
+    shared_state: bool = False,
 ) -> ChunkedApp:
     """The application with the agents `score` and `feedback`, which share one feature state.
 
@@ -96,10 +130,13 @@ def scoring_app(
         chunk_records: most records of one partition in one chunk.
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
+        shared_state: the feature state outlives the worker and is shared with others.
     """
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)
-    progress = Progress(app, LogReader(bootstrap, group), scoring, topics)
+    progress = Progress(
+        app, LogReader(bootstrap, group), scoring, topics, shared_state=shared_state
+    )
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
@@ -120,26 +157,12 @@ def scoring_app(
                 await producer.flush()
         batch.ack()
 
-    async def decide(chunks: Sequence[Chunk]) -> list[Answer]:
-        """Decide, and try again while the ledger does not answer."""
-        deadline = time.monotonic() + LEDGER_PATIENCE_S
-        while True:
-            try:
-                return scoring.decide(chunks)
-            except LedgerUnavailableError as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"{error}; Redis did not answer for {LEDGER_PATIENCE_S:g} s, start it again"
-                    ) from None
-                logger.warning("%s; trying again", error)
-                await asyncio.sleep(0.5)
-
     @app.agent(chunk_topic(app, topics.orders), name="score")
     async def score(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
-            answers = await decide(fresh)
+            answers = await patiently(scoring.decide, fresh)
             progress.cover(batch.chunks)
             await answer(batch, answers)
 
@@ -147,7 +170,7 @@ def scoring_app(
     async def feedback(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
-            answers = scoring.learn(batch.chunks)
+            answers = await patiently(scoring.learn, batch.chunks)
             progress.cover(batch.chunks)
             await answer(batch, answers)
 

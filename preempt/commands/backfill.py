@@ -18,9 +18,16 @@ from features.frame_file import frame_writer
 from features.memory import InMemoryState
 from features.replay import replay
 from features.snapshot import SnapshotError
+from features.state import (
+    FeatureState,
+    StateCorruptedError,
+    StateLostError,
+    StateUnavailableError,
+)
 from orders.errors import UserError
 from orders.tables import scan_orders, scan_outcomes
 from preempt.console import emit, progress
+from preempt.settings import load_settings
 
 
 def backfill(
@@ -47,21 +54,23 @@ def backfill(
     Args:
         directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
         out: The Parquet file to write.
-        store: Where the state is kept.
+        store: Where the state is kept: "redis" fills the one that workers with --store redis share,
+            at PREEMPT_REDIS_URL.
         from_: Write orders from this time on (ISO 8601 with a zone). Earlier ones still build the state.
         until: Stop before this time (ISO 8601 with a zone).
         state_in: Start from a state that `--state-out` wrote.
         state_out: Write the state after the last event to this file.
         json: Print one JSON object.
     """
-    if store == "redis":
-        raise UserError("--store redis is not built yet: use --store memory")
+    for option, file in (("--state-in", state_in), ("--state-out", state_out)):
+        if store == "redis" and file is not None:
+            raise UserError(f"{option} is for --store memory: what is in Redis stays there")
     for option, moment in (("--from", from_), ("--until", until)):
         if moment is not None and moment.tzinfo is None:
             raise UserError(f"{option} needs a zone, such as {moment.isoformat()}Z")
     orders, outcomes = scan_orders(directory), scan_outcomes(directory)
     declared = feature_set(attributes_of(orders.collect_schema()))
-    state = InMemoryState(declared) if state_in is None else _loaded(state_in, declared)
+    state = _state(store, declared, state_in)
 
     to_write = orders
     if from_ is not None:
@@ -73,12 +82,15 @@ def backfill(
     started = time.perf_counter()
     written = 0
     with progress("Replaying orders", total) as bar, frame_writer(out, declared) as write:
-        for frame in replay(orders, outcomes, state, declared, start=from_, stop=until):
-            write(frame)
-            written += len(frame)
-            bar.advance(bar.task_ids[0], len(frame))
+        try:
+            for frame in replay(orders, outcomes, state, declared, start=from_, stop=until):
+                write(frame)
+                written += len(frame)
+                bar.advance(bar.task_ids[0], len(frame))
+        except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
+            raise UserError(f"{error}; then run the same command again") from error
     seconds = time.perf_counter() - started
-    if state_out is not None:
+    if state_out is not None and isinstance(state, InMemoryState):
         state.save(state_out)
     result = {
         "orders": written,
@@ -96,7 +108,13 @@ def backfill(
     emit(result, as_json=json, text=text)
 
 
-def _loaded(path: Path, declared: FeatureSet) -> InMemoryState:
+def _state(store: str, declared: FeatureSet, path: Path | None) -> FeatureState:
+    if store == "redis":
+        from preempt.bootstrap import shared_state
+
+        return shared_state(load_settings(), declared)
+    if path is None:
+        return InMemoryState(declared)
     try:
         return InMemoryState.load(path, declared)[0]
     except (SnapshotError, FeatureSetMismatchError) as error:

@@ -41,11 +41,9 @@ def bench_stream(
         compare: How many orders per-message Faust gets; 0 leaves it out. It is slow.
         json: Print one JSON object.
     """
-    if store == "redis":
-        raise UserError("--store redis is not built yet: use --store memory")
     if orders < 1 or compare < 0 or (rate is not None and rate <= 0):
         raise UserError("--orders and --rate must be above 0, and --compare not below it")
-    with Benchmark(orders) as benchmark:
+    with Benchmark(orders, store) as benchmark:
         if rate is not None:
             runs = {"chunked": benchmark.pace(*OURS, rate=rate)}
         else:

@@ -23,7 +23,8 @@ def main(url: str, prefix: str, name: str, count: str) -> None:
     seen = []
     with redis.Redis.from_url(url) as client:
         state = RedisState(client, features, prefix=prefix)
-        print("ready", flush=True)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         sys.stdin.readline()
         for i in range(int(count)):
             order = Order(
@@ -36,7 +37,7 @@ def main(url: str, prefix: str, name: str, count: str) -> None:
                 currency="CNY",
             )
             seen.append(int(state.apply(event_columns_from_orders([order], features))[0, column]))
-    print(json.dumps(seen), flush=True)
+    sys.stdout.write(json.dumps(seen))
 
 
 if __name__ == "__main__":

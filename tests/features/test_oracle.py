@@ -9,7 +9,6 @@ from orders.events import Instant, Order, Outcome
 from tests.features.event_streams import FEATURE_SET, START, apply, horizons, streams
 from tests.features.polars_oracle import oracle
 
-
 _suppressed = [HealthCheck.function_scoped_fixture]
 
 

@@ -157,7 +157,7 @@ def test_so_does_a_long_call_that_failed_in_the_middle(own_valkey, impatient) ->
         state.apply(columns(many))
     state.apply(columns([]))
     impatient.config_set("maxmemory", 0)
-    np.testing.assert_array_equal(state.apply(columns(many)), *expected(many))
+    np.testing.assert_array_equal(state.apply(columns(many)), expected(many)[0])
 
 
 def test_another_worker_takes_them_as_repeats(valkey_client, key_prefix) -> None:
@@ -196,8 +196,8 @@ def test_so_is_one_that_answers_too_late(own_valkey, impatient) -> None:
     state = RedisState(impatient, FEATURE_SET)
     np.testing.assert_array_equal(state.apply(columns(SOME)), first)
     with redis.Redis.from_url(own_valkey.url) as other:
-        other.client_pause(800)
-        with pytest.raises(StateUnavailableError, match="[Tt]imeout"):
+        other.client_pause(30_000, all=False)
+        with pytest.raises(StateUnavailableError, match="Timeout"):
             state.apply(columns(MORE))
         other.client_unpause()
     np.testing.assert_array_equal(state.apply(columns(MORE)), second)
@@ -214,6 +214,7 @@ def test_so_is_one_that_is_down_or_still_loading(own_valkey: Valkey, impatient) 
         time.sleep(0.01)
     port = int(own_valkey.address.rpartition(":")[2])
     program, arguments = own_valkey._program(), own_valkey._arguments(port)
+    assert program
     own_valkey.stop()
     with pytest.raises(StateUnavailableError, match="refused"):
         state.apply(columns(MORE))
@@ -223,15 +224,15 @@ def test_so_is_one_that_is_down_or_still_loading(own_valkey: Valkey, impatient) 
     child.start()
     try:
         said = set()
+        vectors = None
         deadline = time.monotonic() + 30
-        while True:
+        while vectors is None and time.monotonic() < deadline:
             try:
                 vectors = state.apply(columns(MORE))
-                break
             except StateUnavailableError as error:
                 said.add("loading" if "loading" in str(error) else "other")
-                assert time.monotonic() < deadline, error
                 time.sleep(0.02)
+        assert vectors is not None
         assert "loading" in said
         np.testing.assert_array_equal(vectors, second)
     finally:

@@ -60,7 +60,7 @@ class ValkeyCluster:
 
 
 def _is_ready(client: Redis, size: int) -> bool:
-    info = client.execute_command("CLUSTER INFO")
+    info = client.execute_command("CLUSTER INFO") or {}
     return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == size
 
 
