@@ -196,7 +196,7 @@ local function load_order(context, key)
   local bytes = call('GET', place)
   local order = {
     key = key, place = place, before = '', outcomes = '', placed = false, again = false,
-    dirty = false, tag = false, time_bytes = false, time = 0, facts = false, hours_bytes = false,
+    rewrite = true, more = '', tag = false, time_bytes = false, time = 0, facts = false, hours_bytes = false, changed = false,
   }
   if not bytes then return order end
   local fixed = ORDER_BYTES + layout.facts
@@ -225,6 +225,7 @@ local function load_order(context, key)
     order.time = integer(bytes, 1)
     order.facts = sub(bytes, ORDER_BYTES + 1, fixed)
     order.hours_bytes = sub(bytes, 17, 20)
+    order.rewrite = order.again -- else only outcomes can be added
   end
   return order
 end
@@ -247,7 +248,7 @@ local function take_order(context, work, order, time_bytes, time, facts, floor)
       add_records(work, layout, order.facts, layout.order, kept, UNLESS_THERE)
     end
   elseif time >= floor then
-    order.placed, order.dirty = true, true
+    order.placed, order.rewrite, order.changed = true, true, true
     order.time_bytes, order.time, order.tag, order.facts = time_bytes, time, context.tag, facts
     order.hours_bytes = context.now_bytes
     mode = order.again and AGAIN or (context.alone and APPEND or UNLESS_THERE)
@@ -274,8 +275,8 @@ local function take_outcome(context, work, order, kind_and_time, floor)
     if context.alone or not order.placed then return 0 end
     mode = UNLESS_THERE
   else
-    order.outcomes = order.outcomes .. kind_and_time .. context.tag
-    order.dirty = true
+    local outcome = kind_and_time .. context.tag
+    order.outcomes, order.more = order.outcomes .. outcome, order.more .. outcome
   end
   if order.placed then
     local layout = context.layout
@@ -303,7 +304,7 @@ local function register(context, work, heads, facts)
       orders[#orders + 1] = order
     end
     if (order.placed or order.outcomes ~= '') and not is_alive(order, floor) then
-      order.placed, order.outcomes = false, ''
+      order.placed, order.outcomes, order.more, order.rewrite = false, '', '', true
     end
     if byte(heads, at + 8) == 0 then
       local of_order = sub(facts, facts_at, facts_at + bytes - 1)
@@ -320,10 +321,15 @@ end
 local function keep_orders(context, orders)
   local nothing = rep('\0', ORDER_BYTES + context.layout.facts)
   for _, order in ipairs(orders) do
-    if order.dirty then
+    if order.rewrite and (order.changed or order.more ~= '') then
       local fixed = nothing
       if order.placed then fixed = order.time_bytes .. order.tag .. order.hours_bytes .. order.facts end
       call('SET', order.place, fixed .. order.outcomes, 'PX', context.ttl)
+    elseif order.more ~= '' then
+      call('APPEND', order.place, order.more)
+      if context.now - unpack_('<I4', order.hours_bytes) >= REFRESH_HOURS then
+        call('PEXPIRE', order.place, context.ttl)
+      end
     end
   end
 end
@@ -376,23 +382,22 @@ local function touch(context, key, blob, items, wanted, is_old)
   end
   local old = call('GET', key)
   local view = old or ''
-  if old and items then
-    local missing, cut = {}, #old + 1
+  if items then
+    local missing, seen, cut = {}, {}, #view + 1
     for i = 1, #items, 2 do
       local item, mode = items[i], items[i + 1]
-      local there = mode ~= APPEND and find(old, sub(item, 1, NEEDLE), HEADER_BYTES + 1, true)
-      if not there then
+      if mode == APPEND then
         missing[#missing + 1] = item
-      elseif mode == AGAIN and there < cut then
-        cut = there
+      else
+        local needle = sub(item, 1, NEEDLE)
+        local there = find(view, needle, HEADER_BYTES + 1, true)
+        if there and mode == AGAIN and there < cut then cut = there end
+        if not there and not seen[needle] then missing[#missing + 1] = item end
+        seen[needle] = true
       end
     end
     blob = concat(missing)
-    view = sub(old, 1, cut - 1)
-  elseif items then
-    local all = {}
-    for i = 1, #items, 2 do all[#all + 1] = items[i] end
-    blob = concat(all)
+    view = sub(view, 1, cut - 1)
   end
   if blob and blob ~= '' then
     if not old then

@@ -123,8 +123,8 @@ def test_json_says_how_many(folder: Path, tmp_path: Path, capsys) -> None:
 
 def test_bad_use_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.parquet"
-    with pytest.raises(UserError, match="not built yet"):
-        backfill(folder, out=out, store="redis")
+    with pytest.raises(UserError, match="--state-in is for --store memory"):
+        backfill(folder, out=out, store="redis", state_in=tmp_path / "state")
     with pytest.raises(UserError, match="needs a zone"):
         backfill(folder, out=out, from_=datetime(2025, 1, 1))
     with pytest.raises(UserError, match="no snapshot"):
