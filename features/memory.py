@@ -10,9 +10,17 @@ from features import kernels, snapshot
 from features.columns import EventColumns
 from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
-from features.kernels import Events, Tables
+from features.kernels import Tables
 from features.plan import Plan, compile_plan
-from features.tables import compact, empty_tables, rows_held, tables_of, with_room
+from features.tables import (
+    compact,
+    empty_tables,
+    kernel_events,
+    row_widths,
+    rows_held,
+    tables_of,
+    with_room,
+)
 
 # How long events are remembered behind the newest: the longest window, and 15 days more. An order
 # that is late by no more than that has exact windows, and a chargeback that comes up to 45 days
@@ -36,7 +44,7 @@ class InMemoryState:
             raise ValueError("the horizon must not be shorter than the longest window")
         self.feature_set = feature_set
         self._plan: Plan = compile_plan(feature_set, horizon_ms)
-        self._tables: Tables = empty_tables(self._widths())
+        self._tables: Tables = empty_tables(row_widths(self._plan))
 
     @property
     def unattributed(self) -> int:
@@ -47,7 +55,7 @@ class InMemoryState:
     def nbytes(self) -> int:
         """Bytes of live rows and of the hash tables, without room that is not used yet."""
         tables = self._tables
-        rows = zip(rows_held(self._tables), self._widths(), strict=True)
+        rows = zip(rows_held(self._tables), row_widths(self._plan), strict=True)
         hashed = tables.order_table.nbytes + tables.slot_table.nbytes
         return sum(4 * n * width for n, width in rows) + hashed
 
@@ -64,16 +72,7 @@ class InMemoryState:
         out = np.full((n_orders, len(self.feature_set.features)), np.nan)
         if n_orders:
             out[:, self._plan.order_columns] = events.order_values
-        is_order = events.kind == 0
-        columns = Events(
-            np.cumsum(is_order) - is_order,
-            events.order_key.view(np.int64),
-            events.time,
-            events.kind,
-            np.ascontiguousarray(events.entity_key).view(np.int64),
-            events.quantity,
-            events.unit_price,
-        )
+        columns = kernel_events(events)
         if self._tables.counters[kernels.QUERY] > _LAST_QUERY:
             self._forget_stamps()
         for start in range(0, len(events), _BLOCK):
@@ -118,13 +117,6 @@ class InMemoryState:
             arrays["orders"], arrays["outcomes"], arrays["slots"], arrays["counters"]
         )
         return state, loaded.metadata
-
-    def _widths(self) -> tuple[int, int, int]:
-        plan = self._plan
-        order = kernels.O_SLOTS + len(plan.entities) + plan.n_order_chains
-        outcome = kernels.C_LINKS + plan.n_outcome_chains
-        # Multiples of 8 int32 keep an order within two or three cache lines of 16.
-        return -(-order // 8) * 8, outcome + outcome % 2, kernels.SLOT_WIDTH
 
     def _forget_stamps(self) -> None:
         self._tables.slots[:, kernels.S_STAMP] = -1

@@ -43,6 +43,11 @@ _UNAVAILABLE = (
     RedisClusterException,
 )
 
+_LOST = (
+    "the feature state in Redis is gone or was replaced: fill it with preempt backfill --store "
+    "redis, then start the workers again"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -88,6 +93,10 @@ class Functions(Protocol):
         """The metas, each put there if there was none; they begin with the epoch."""
         ...
 
+    def metas(self) -> list[bytes]:
+        """The metas as they are now."""
+        ...
+
     def apply(self, call: Call, heads: bytes, facts: bytes) -> Known:
         """Take events: register them at their orders, append them to their timelines."""
         ...
@@ -120,6 +129,12 @@ class ServerFunctions:
         """See `Functions`."""
         meta = self._call("open", self._where.meta(0), fresh)
         self._epoch = meta[:8]
+        return [meta]
+
+    def metas(self) -> list[bytes]:
+        """See `Functions`."""
+        meta = self._call("open", self._where.meta(0))
+        _same_epoch(meta, self._epoch)
         return [meta]
 
     def apply(self, call: Call, heads: bytes, facts: bytes) -> Known:
@@ -156,6 +171,13 @@ class ClusterFunctions:
         """See `Functions`."""
         metas = self._round("open", {shard: [fresh] for shard in range(SHARDS)})
         self._epochs = [metas[shard][:8] for shard in range(SHARDS)]
+        return [metas[shard] for shard in range(SHARDS)]
+
+    def metas(self) -> list[bytes]:
+        """See `Functions`."""
+        metas = self._round("open", {shard: [] for shard in range(SHARDS)})
+        for shard, epoch in enumerate(self._epochs):
+            _same_epoch(metas[shard], epoch)
         return [metas[shard] for shard in range(SHARDS)]
 
     def apply(self, call: Call, heads: bytes, facts: bytes) -> Known:
@@ -256,6 +278,11 @@ def _in_sequence(items: list[bytes], position: dict[bytes, int]) -> Iterator[byt
     return (each for pair in pairs for each in pair)
 
 
+def _same_epoch(meta: bytes, epoch: bytes) -> None:
+    if meta[:8] != epoch:
+        raise StateLostError(_LOST)
+
+
 def _is_lost_function(answer: object) -> bool:
     return isinstance(answer, ResponseError) and "unction not found" in str(answer)
 
@@ -275,10 +302,7 @@ def _named_errors() -> Iterator[None]:
     except RedisError as error:
         name, _, rest = str(error).partition(" ")
         if name == "STATELOST":
-            raise StateLostError(
-                "the feature state in Redis is gone or was replaced: fill it with "
-                "preempt backfill --store redis, then start the workers again"
-            ) from error
+            raise StateLostError(_LOST) from error
         if name == "CORRUPTED":
             raise StateCorruptedError(damaged(bytes.fromhex(rest.split()[0]))) from error
         if name == "WRONGTYPE":

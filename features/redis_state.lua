@@ -417,10 +417,10 @@ end
 
 -- Functions -------------------------------------------------------------------------------------
 
--- KEYS: a meta. ARGV: its value if it is new. Returns what it is.
+-- KEYS: a meta. ARGV: its value if it is new; without, it is only read. Returns what it is.
 local function open(keys, args)
-  call('SET', keys[1], args[1], 'NX')
-  return call('GET', keys[1])
+  if args[1] then call('SET', keys[1], args[1], 'NX') end
+  return call('GET', keys[1]) or ''
 end
 
 -- One server: both steps. KEYS: a meta. ARGV: context, heads, facts.

@@ -12,12 +12,12 @@ from features import kernels
 from features.columns import EventColumns
 from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
-from features.kernels import Events, Tables
+from features.kernels import Tables
 from features.memory import HORIZON_MS
 from features.plan import Plan, compile_plan
 from features.redis_functions import Call, Known, Where, damaged, functions_on
 from features.state import StateCorruptedError, StateUnavailableError
-from features.tables import tables_of
+from features.tables import kernel_events, row_widths, tables_of
 from features.timelines import (
     FACTS_BYTES,
     TimelineLayout,
@@ -83,7 +83,6 @@ class RedisState:
             f"{prefix}{{s", f"}}:{feature_set.hash[:12]}:", FACTS_BYTES, self._layout.spec
         )
         self._functions = functions_on(client, where)
-        self._where = where
         self._failed: dict[int, tuple[int, int]] = {}  # events → tag, newest of the first try
         self._newest = int(kernels.NEVER)
         epoch = random_bytes(8)
@@ -102,7 +101,7 @@ class RedisState:
     @property
     def unattributed(self) -> int:
         """As `FeatureState.unattributed`, over all workers."""
-        return sum(int(np.frombuffer(meta, np.int64)[3]) for meta in self._functions.open(b""))
+        return sum(int(np.frombuffer(meta, np.int64)[3]) for meta in self._functions.metas())
 
     def apply(self, events: EventColumns) -> np.ndarray:
         """As `FeatureState.apply`."""
@@ -158,16 +157,7 @@ class RedisState:
         """Write the features of a block into `out`; returns the newest event time."""
         tables = self._tables(events, known, newest - self._horizon_ms)
         tables.counters[kernels.NEWEST] = newest
-        is_order = events.kind == 0
-        columns = Events(
-            np.cumsum(is_order) - is_order,
-            events.order_key.view(np.int64),
-            events.time,
-            events.kind,
-            np.ascontiguousarray(events.entity_key).view(np.int64),
-            events.quantity,
-            events.unit_price,
-        )
+        columns = kernel_events(events)
         kernels.apply_events(0, len(events), columns, tables, self._plan.program, out)
         return max(int(tables.counters[kernels.NEWEST]), known.newest)
 
@@ -189,7 +179,7 @@ class RedisState:
         n_outcomes = len(outcomes) + int((records[:, 1] != 0).sum()) + len(events)
         n_slots = int((facts[:, 4:] != 0).sum() + (records[:, 6:] != 0).sum())
         n_slots += n_entities * len(events.entity_key)
-        order_width, outcome_width, slot_width = self._widths
+        order_width, outcome_width, slot_width = row_widths(self._plan)
         counters = np.zeros(kernels.N_COUNTERS, np.int64)
         tables = tables_of(
             np.empty((n_orders, order_width), np.int32),
@@ -200,12 +190,6 @@ class RedisState:
         kernels.enter_orders(facts, outcomes, tables)
         kernels.enter_timelines(records, tables, self._plan.program)
         return tables
-
-    @property
-    def _widths(self) -> tuple[int, int, int]:
-        order = kernels.O_SLOTS + len(self._plan.entities) + self._plan.n_order_chains
-        outcome = kernels.C_LINKS + self._plan.n_outcome_chains
-        return order + order % 2, outcome + outcome % 2, kernels.SLOT_WIDTH
 
 
 def _blocks(events: EventColumns, out: np.ndarray) -> Iterator[tuple[EventColumns, np.ndarray]]:

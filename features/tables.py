@@ -1,13 +1,37 @@
-"""The tables of the in-memory store: how they are made, grow, and are compacted."""
+"""The tables that the kernel works on: how they are made, grow, and are compacted."""
 
 import numpy as np
 
 from features import kernels
-from features.kernels import Program, Tables
+from features.columns import EventColumns
+from features.kernels import Events, Program, Tables
+from features.plan import Plan
 
 _FIRST_ROWS = 1024
 _FEW_FREED = 0.25  # a compaction that frees less is followed by growth, so that the next is far
 _LINE = 32  # int32 in a pair of cache lines, which are fetched together
+
+
+def row_widths(plan: Plan) -> tuple[int, int, int]:
+    """int32 columns of the rows of orders, outcomes and slots."""
+    order = kernels.O_SLOTS + len(plan.entities) + plan.n_order_chains
+    outcome = kernels.C_LINKS + plan.n_outcome_chains
+    # Multiples of 8 int32 keep an order within two or three cache lines of 16.
+    return -(-order // 8) * 8, outcome + outcome % 2, kernels.SLOT_WIDTH
+
+
+def kernel_events(events: EventColumns) -> Events:
+    """Events as the kernel takes them."""
+    is_order = events.kind == 0
+    return Events(
+        np.cumsum(is_order) - is_order,
+        events.order_key.view(np.int64),
+        events.time,
+        events.kind,
+        np.ascontiguousarray(events.entity_key).view(np.int64),
+        events.quantity,
+        events.unit_price,
+    )
 
 
 def empty_tables(widths: tuple[int, int, int]) -> Tables:

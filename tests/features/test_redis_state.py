@@ -253,6 +253,8 @@ def test_a_state_that_was_lost_is_an_error_and_not_silence(impatient) -> None:
     impatient.flushall()
     with pytest.raises(StateLostError, match="backfill"):
         state.apply(columns(MORE))
+    with pytest.raises(StateLostError, match="backfill"):
+        _ = state.unattributed
     RedisState(impatient, FEATURE_SET)  # another one in its place
     with pytest.raises(StateLostError, match="backfill"):
         state.apply(columns(MORE))
