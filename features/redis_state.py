@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import xxhash
+from redis.cluster import RedisCluster
 
 from features import kernels
 from features.columns import EventColumns
@@ -15,7 +16,8 @@ from features.feature_set import FeatureSet
 from features.kernels import Tables
 from features.memory import HORIZON_MS
 from features.plan import Plan, compile_plan
-from features.redis_functions import Call, Known, Where, damaged, functions_on
+from features.redis_cluster import ClusterFunctions
+from features.redis_functions import Call, Functions, Known, ServerFunctions, Where, damaged
 from features.state import StateCorruptedError, StateUnavailableError
 from features.tables import kernel_events, row_widths, tables_of
 from features.timelines import (
@@ -82,7 +84,11 @@ class RedisState:
         where = Where(
             f"{prefix}{{s", f"}}:{feature_set.hash[:12]}:", FACTS_BYTES, self._layout.spec
         )
-        self._functions = functions_on(client, where)
+        self._functions: Functions = (
+            ClusterFunctions(client, where)
+            if isinstance(client, RedisCluster)
+            else ServerFunctions(client, where)
+        )
         self._failed: dict[int, tuple[int, int]] = {}  # events → tag, newest of the first try
         self._newest = int(kernels.NEVER)
         epoch = random_bytes(8)

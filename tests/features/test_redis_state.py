@@ -16,7 +16,7 @@ from redis.retry import Retry
 
 from features.feature_set import feature_set
 from features.memory import HORIZON_MS, InMemoryState
-from features.redis_functions import _library
+from features.redis_functions import library
 from features.redis_state import MARGIN_MS, RedisState
 from features.state import StateCorruptedError, StateLostError, StateUnavailableError
 from orders.events import Instant, Order, Outcome
@@ -332,7 +332,7 @@ def test_a_timeline_is_replaced_only_as_it_was_read(valkey_client, key_prefix) -
     state = RedisState(valkey_client, FEATURE_SET, prefix=key_prefix)
     state.apply(columns(SOME))
     [key] = [k for k in valkey_client.scan_iter(f"{key_prefix}*", count=10_000) if k[-9:-8] == b"b"]
-    _, version = _library()
+    _, version = library()
     before = valkey_client.get(key)
     replace = [f"preempt_replace_{version}", 1, key]
     assert valkey_client.fcall(*replace, 7, 20, b"tiles") == 0
