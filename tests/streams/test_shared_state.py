@@ -16,7 +16,7 @@ from orders.events import Instant, Order
 from preempt.embedded import Valkey
 from preempt.live_stream import Publisher
 from preempt.processes import ChildProcess
-from preempt.traffic import end_offsets, read
+from preempt.traffic import end_offsets, publish, read
 from serving.decisions import decision_decoder
 from streams.broker import create_topics
 from streams.topics import TOPIC_CONFIG, Topics
@@ -96,22 +96,45 @@ def test_while_redis_is_full_the_worker_waits_and_then_goes_on(
 ) -> None:
     topics = Topics(topic_prefix)
     create_topics(broker.bootstrap, topics.partitions(4), config=TOPIC_CONFIG)
+    orders = plain_orders(600)
+    events = list(sent(orders, topics.orders))
+    log = tmp_path / "worker.log"
+    with (
+        Valkey(tmp_path / "valkey") as valkey,
+        redis.Redis.from_url(valkey.url) as client,
+        worker(broker.bootstrap, topic_prefix, tmp_path, valkey.url) as child,
+    ):
+        publish(broker.bootstrap, events[:300])
+        decided(broker.bootstrap, topics, 300)
+        client.config_set("maxmemory", 1)
+        publish(broker.bootstrap, events[300:])
+        deadline = time.monotonic() + PATIENCE_S
+        while "trying again" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        client.config_set("maxmemory", 0)
+        counts = decided(broker.bootstrap, topics, len(orders))
+        child.terminate()
+        assert child.wait(30) == 0, child.log_tail()
+        assert counts == Counter(order.order_id for order in orders)
+        assert_all_are_known(valkey.url, topic_prefix, orders)
+
+
+def test_a_worker_whose_state_is_gone_ends_and_says_what_to_do(
+    broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    topics = Topics(topic_prefix)
+    create_topics(broker.bootstrap, topics.partitions(4), config=TOPIC_CONFIG)
     orders = plain_orders(2_000)
-    publisher = Publisher(broker.bootstrap, list(sent(orders, topics.orders)), rate=400)
+    publisher = Publisher(broker.bootstrap, list(sent(orders, topics.orders)), rate=100)
     with (
         Valkey(tmp_path / "valkey") as valkey,
         redis.Redis.from_url(valkey.url) as client,
         worker(broker.bootstrap, topic_prefix, tmp_path, valkey.url) as child,
     ):
         publisher.start()
-        decided(broker.bootstrap, topics, len(orders) // 4)
-        client.config_set("maxmemory", 1)
-        time.sleep(2)
-        client.config_set("maxmemory", 0)
-        counts = decided(broker.bootstrap, topics, len(orders))
+        decided(broker.bootstrap, topics, 100)
+        client.flushall()
+        assert child.wait(30) == 1
+        assert "preempt backfill --store redis" in child.log_tail()
         publisher.join()
-        child.terminate()
-        assert child.wait(30) == 0, child.log_tail()
-        assert "trying again" in (tmp_path / "worker.log").read_text()
-        assert counts == Counter(order.order_id for order in orders)
-        assert_all_are_known(valkey.url, topic_prefix, orders)
