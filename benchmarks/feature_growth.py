@@ -227,7 +227,7 @@ def main() -> None:
         shop, orders = chosen.one_history
         print(json.dumps(one_history(shop, int(orders))))
         return
-    from preempt.demo import machine  # a history's memory is to be the engine's alone
+    from preempt.machine import machine  # a history's memory is to be the engine's alone
 
     parts = chosen.only or PARTS
     load = os.getloadavg()[0]

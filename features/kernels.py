@@ -1329,3 +1329,77 @@ def _close_up(rows, new_row):
             _copy(rows, new_row[row], rows, row)
             kept += 1
     return kept
+
+
+@_compiled
+def _enter_row(key, time, price, quantity, entity_keys, tables):
+    """A new order row with a slot for each entity it has a key of; in no chain, in no table."""
+    row = _new_order_row(key, tables)
+    tables.orders64[row, O_TIME] = time
+    tables.orders64[row, O_PRICE] = price
+    tables.orders[row, O_QUANTITY] = quantity
+    for entity in range(len(entity_keys)):
+        if entity_keys[entity] != 0:
+            place = _find(tables.slot_table, tables.slots64, S_KEY, entity_keys[entity])
+            slot = tables.slot_table[place] - 1
+            if slot < 0:
+                slot = tables.counters[N_SLOTS]
+                tables.counters[N_SLOTS] += 1
+                tables.slots[slot, :] = -1
+                tables.slots[slot, S_HELD] = 0
+                tables.slots64[slot, S_KEY] = entity_keys[entity]
+                tables.slot_table[place] = slot + 1
+            tables.orders[row, O_SLOTS + entity] = slot
+    return row
+
+
+@_compiled
+def _enter_outcome(owner, kind, time, tables):
+    outcome = tables.counters[N_OUTCOMES]
+    tables.counters[N_OUTCOMES] += 1
+    tables.outcomes[outcome, :] = -1
+    tables.outcomes64[outcome, C_TIME] = time
+    tables.outcomes[outcome, C_OWNER] = owner
+    tables.outcomes[outcome, C_KIND] = kind
+    return outcome
+
+
+@_entry
+def enter_orders(facts, outcomes, tables):
+    """Enter orders that were applied elsewhere, so that repeats and outcomes find them.
+
+    facts: (n, 4 + E) int64: key, time, unit price, quantity, a key per entity of the program.
+    outcomes: (m, 3) int64: row of facts, kind, time.
+    """
+    first = tables.counters[N_ORDERS]
+    for i in range(len(facts)):
+        key = facts[i, 0]
+        row = _enter_row(key, facts[i, 1], facts[i, 2], facts[i, 3], facts[i, 4:], tables)
+        tables.order_table[_find(tables.order_table, tables.orders64, O_KEY, key)] = row + 1
+    for i in range(len(outcomes)):
+        owner = first + outcomes[i, 0]
+        outcome = _enter_outcome(owner, outcomes[i, 1], outcomes[i, 2], tables)
+        tables.outcomes[outcome, C_NEXT] = tables.orders[owner, O_OUTCOME]
+        tables.orders[owner, O_OUTCOME] = outcome
+
+
+@_entry
+def enter_timelines(start, records, tables, program):
+    """Enter the records of timelines, each into the chain of its own entity value only.
+
+    records: (n, 6 + E) int64 in the sequence of their application: entity of the timeline, kind,
+    order key, time, unit price, quantity, then a key per entity that the record carries. Begins
+    at `start` and gives the number of the first record that was not entered, as `apply_events`.
+    """
+    for i in range(start, len(records)):
+        if _lacks_room(tables, program):
+            return i
+        entity, kind, key, time = records[i, 0], records[i, 1], records[i, 2], records[i, 3]
+        row = _enter_row(key, time, records[i, 4], records[i, 5], records[i, 6:], tables)
+        slot = np.int64(tables.orders[row, O_SLOTS + entity])
+        if kind == 0:
+            _link(np.int64(row), entity, slot, True, NEVER, tables, program)
+        else:
+            outcome = np.int64(_enter_outcome(row, kind, time, tables))
+            _link(outcome, entity, slot, False, NEVER, tables, program)
+    return len(records)

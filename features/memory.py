@@ -10,11 +10,13 @@ from features import kernels, snapshot
 from features.columns import EventColumns
 from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
-from features.kernels import Events, Tables
+from features.kernels import Tables
 from features.plan import Plan, compile_plan
 from features.tables import (
     compact,
     empty_tables,
+    kernel_events,
+    row_widths,
     rows_held,
     scratch_for,
     stored_rows,
@@ -45,7 +47,9 @@ class InMemoryState:
         self.feature_set = feature_set
         self._plan: Plan = compile_plan(feature_set, horizon_ms)
         self._scratch = scratch_for(self._plan.program)
-        self._tables: Tables = empty_tables(self._widths(), self._plan.program.sketched.shape[1])
+        self._tables: Tables = empty_tables(
+            row_widths(self._plan), self._plan.program.sketched.shape[1]
+        )
 
     @property
     def unattributed(self) -> int:
@@ -71,16 +75,7 @@ class InMemoryState:
         out = np.full((n_orders, len(self.feature_set.features)), np.nan)
         if n_orders:
             out[:, self._plan.order_columns] = events.order_values
-        is_order = events.kind == 0
-        columns = Events(
-            np.cumsum(is_order) - is_order,
-            events.order_key.view(np.int64),
-            events.time,
-            events.kind,
-            np.ascontiguousarray(events.entity_key).view(np.int64),
-            events.quantity,
-            events.unit_price,
-        )
+        columns = kernel_events(events)
         if self._tables.counters[kernels.QUERY] > _LAST_QUERY:
             self._forget_stamps()
         start = 0
@@ -119,13 +114,6 @@ class InMemoryState:
         counters = loaded.arrays.pop("counters")
         state._tables = tables_of(loaded.arrays, counters)
         return state, loaded.metadata
-
-    def _widths(self) -> tuple[int, int, int]:
-        plan = self._plan
-        order = kernels.O_SLOTS + len(plan.entities) + plan.n_order_chains
-        outcome = kernels.C_LINKS + plan.n_outcome_chains
-        # Multiples of 8 int32 keep an order within two or three cache lines of 16.
-        return -(-order // 8) * 8, outcome + outcome % 2, kernels.SLOT_WIDTH
 
     def _forget_stamps(self) -> None:
         self._tables.slots[:, kernels.S_STAMP] = -1

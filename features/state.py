@@ -7,6 +7,22 @@ import numpy as np
 from features.columns import EventColumns
 
 
+class StateUnavailableError(RuntimeError):
+    """The store does not answer, or cannot write now; the same call may be made again.
+
+    Whether the events were taken is not known. Made again by the same `FeatureState`, the call
+    returns what it would have returned; made by another, events that were taken are repeats.
+    """
+
+
+class StateLostError(RuntimeError):
+    """What the store knew is gone, or another state is in its place; it must be built again."""
+
+
+class StateCorruptedError(RuntimeError):
+    """A value in the store is not what was put there; the message names its key."""
+
+
 class FeatureState(Protocol):
     """What we know of every entity value, and the features that follow from it.
 
@@ -30,5 +46,10 @@ class FeatureState(Protocol):
         Returns:
             (n_orders, n_features) float64, C order, owned by the caller. Columns as in
             `FeatureSet.names`; NaN is missing.
+
+        Raises:
+            StateUnavailableError: A store outside this process does not answer.
+            StateLostError: It answers, and has lost what it knew.
+            StateCorruptedError: It holds something else than what was put there.
         """
         ...

@@ -1,11 +1,13 @@
-"""The tables of the in-memory store: how they are made, grow, and are compacted."""
+"""The tables that the kernel works on: how they are made, grow, and are compacted."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
 from features import kernels
-from features.kernels import Program, Scratch, Tables
+from features.columns import EventColumns
+from features.kernels import Events, Program, Scratch, Tables
+from features.plan import Plan
 
 _FIRST_ROWS = 1024
 _FEW_FREED = 0.25  # a compaction that frees less is followed by growth, so that the next is far
@@ -28,10 +30,34 @@ STORED = {
 _POOLS = tuple(STORED)[3:]
 
 
-def empty_tables(widths: tuple[int, int, int], sketches: int) -> Tables:
-    """Tables of orders, outcomes and slots that hold nothing, with so many int32 columns.
+def row_widths(plan: Plan) -> tuple[int, int, int]:
+    """int32 columns of the rows of orders, outcomes and slots."""
+    order = kernels.O_SLOTS + len(plan.entities) + plan.n_order_chains
+    outcome = kernels.C_LINKS + plan.n_outcome_chains
+    # Multiples of 8 int32 keep an order within two or three cache lines of 16.
+    return -(-order // 8) * 8, outcome + outcome % 2, kernels.SLOT_WIDTH
 
-    `sketches` is how many a tile has.
+
+def kernel_events(events: EventColumns) -> Events:
+    """Events as the kernel takes them."""
+    is_order = events.kind == 0
+    return Events(
+        np.cumsum(is_order) - is_order,
+        events.order_key.view(np.int64),
+        events.time,
+        events.kind,
+        np.ascontiguousarray(events.entity_key).view(np.int64),
+        events.quantity,
+        events.unit_price,
+    )
+
+
+def empty_tables(
+    widths: tuple[int, int, int], sketches: int, rows: tuple[int, int, int] = (0, 0, 0)
+) -> Tables:
+    """Tables of orders, outcomes and slots that hold nothing.
+
+    They have so many int32 columns and room for so many rows; `sketches` is how many a tile has.
     """
     counters = np.zeros(kernels.N_COUNTERS, np.int64)
     counters[kernels.NEWEST] = kernels.NEVER
@@ -48,7 +74,10 @@ def empty_tables(widths: tuple[int, int, int], sketches: int) -> Tables:
         "tiles": (kernels.TILE_WIDTH, np.int64),
         "sketches": (sketches * kernels.REGISTERS, np.uint8),
     }
-    stored = {name: np.zeros((0, width), dtype) for name, (width, dtype) in shapes.items()}
+    room = dict(zip(shapes, rows, strict=False))  # of pools: none yet
+    stored = {
+        name: np.empty((room.get(name, 0), width), dtype) for name, (width, dtype) in shapes.items()
+    }
     return tables_of(stored, counters)
 
 
@@ -130,7 +159,7 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
     held = (tables.orders, tables.outcomes, tables.slots)
     wanted = (n_events, n_events, n_events * len(program.entity_column))
     before = rows_held(tables)
-    tables = _with_room_in_pools(tables, program)
+    tables = with_room_in_pools(tables, program)
     lacks = [n + w > len(t) for n, w, t in zip(before, wanted, held, strict=True)]
     if not any(lacks):
         return tables
@@ -148,7 +177,8 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
     return tables_of(stored | pools, tables.counters, earlier=tables)
 
 
-def _with_room_in_pools(tables: Tables, program: Program) -> Tables:
+def with_room_in_pools(tables: Tables, program: Program) -> Tables:
+    """Tables with room for what one more event may fold."""
     runs, blocks, tiles, sketches = kernels.room_wanted(program)
     wanted = {
         kernels.N_RUNS: runs,

@@ -1,18 +1,24 @@
 """The composition root: the only place that builds real objects from settings."""
 
 import gc
+import logging
 import time
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 from redis import Redis
-from redis.exceptions import RedisError
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import ResponseError as RedisResponseError
+from redis.retry import Retry
 
 from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatchError, feature_set
 from features.memory import InMemoryState
+from features.redis_state import RedisState
 from features.snapshot import SnapshotError, fingerprint
-from features.state import FeatureState
+from features.state import FeatureState, StateUnavailableError
 from models.points import POINTS_TARGET
 from models.registry import load_model
 from models.risk_model import RiskModel
@@ -29,6 +35,8 @@ from streams.broker import check_broker, create_topics
 from streams.scoring import Scoring
 from streams.topics import TOPIC_CONFIG, Topics
 from streams.worker import ChunkedApp
+
+logger = logging.getLogger("preempt")
 
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
 
@@ -112,7 +120,11 @@ def _warm(features: FeatureSet, model: RiskModel | None, policy: Policy) -> None
 
 def _state(settings: Settings, features: FeatureSet, state_file: Path | None) -> FeatureState:
     if settings.store == "redis":
-        raise UserError("--store redis is not built yet: use --store memory")
+        if state_file is not None:
+            raise UserError(
+                "--state is for --store memory: fill Redis with preempt backfill --store redis"
+            )
+        return shared_state(settings, features)
     if state_file is None:
         return InMemoryState(features)
     try:
@@ -122,18 +134,73 @@ def _state(settings: Settings, features: FeatureSet, state_file: Path | None) ->
     return state
 
 
+def shared_state(settings: Settings, features: FeatureSet) -> RedisState:
+    """The feature state in Redis.
+
+    Raises:
+        UserError: no Redis is named or answers, it may evict keys, or it cannot hold the state.
+    """
+    if settings.redis_url is None:
+        raise UserError("--store redis needs PREEMPT_REDIS_URL, such as redis://127.0.0.1:6379/0")
+    client = redis_client(settings.redis_url)
+    _refuse_eviction(client)
+    try:
+        state = RedisState(client, features, prefix=f"{settings.topic_prefix}features:")
+    except (StateUnavailableError, ValueError) as error:
+        raise UserError(f"{error} (PREEMPT_REDIS_URL, PREEMPT_TOPIC_PREFIX)") from error
+    if state.is_new:
+        logger.warning(
+            "the feature state in Redis is new: nothing is known of the past until "
+            "preempt backfill --store redis has put it there"
+        )
+    return state
+
+
+def redis_client(url: str) -> Redis | RedisCluster:
+    """A client of a Redis or Valkey, or of the cluster it belongs to; it tries everything once.
+
+    Whoever uses it tries again: a client that waits in between would hold up the worker.
+
+    Raises:
+        UserError: none answers.
+    """
+    once = Retry(NoBackoff(), 0)
+    options = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": once}
+    try:
+        client = Redis.from_url(url, **options)
+        client.ping()
+        if client.info("cluster").get("cluster_enabled"):
+            client.close()
+            return RedisCluster.from_url(url, **options)
+    except (RedisError, ValueError) as error:
+        raise UserError(
+            f"no Redis answers at {_without_password(url)}: {error}; start it, correct "
+            "PREEMPT_REDIS_URL, or leave it out"
+        ) from error
+    return client
+
+
+def _refuse_eviction(client: Redis | RedisCluster) -> None:
+    """A server that evicts would forget in silence."""
+    try:
+        found = client.config_get("maxmemory-policy")
+    except (NoPermissionError, RedisResponseError):  # hosted ones often hide it
+        logger.warning("Redis does not show its maxmemory-policy: it must be noeviction")
+        return
+    policy = found.get("maxmemory-policy")
+    if policy != "noeviction":
+        raise UserError(
+            f"Redis has maxmemory-policy {policy} and would forget features when it is full: "
+            "set it to noeviction"
+        )
+
+
 def _ledger(settings: Settings) -> InMemoryLedger | RedisLedger:
     if settings.redis_url is None:
         return InMemoryLedger(REMEMBERED_IN_PROCESS)
-    try:
-        client = Redis.from_url(settings.redis_url, socket_timeout=5, socket_connect_timeout=5)
-        client.ping()
-    except (RedisError, ValueError) as error:
-        raise UserError(
-            f"no Redis answers at {_without_password(settings.redis_url)}: {error}; start it, correct "
-            "PREEMPT_REDIS_URL, or leave it out"
-        ) from error
-    return RedisLedger(client, settings.decision_ttl_s, prefix=settings.topic_prefix)
+    return RedisLedger(
+        redis_client(settings.redis_url), settings.decision_ttl_s, prefix=settings.topic_prefix
+    )
 
 
 def _without_password(url: str) -> str:
@@ -194,6 +261,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         scoring=scoring,
         chunk_records=settings.chunk,
         worker_name=settings.worker_name,
+        shared_state=settings.store == "redis",
         origin=_origin(settings, state_file),
     )
 

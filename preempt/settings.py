@@ -18,7 +18,7 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("data")
     broker: str = "127.0.0.1:9092"
-    redis_url: str | None = None  # where decisions are remembered; None: in the worker only
+    redis_url: str | None = None  # decisions, and features by `store`; None: in the worker only
     topic_prefix: str = ""
     worker_name: str | None = None  # with a name a worker has its partitions back at once
     replicas: int = Field(default=1, ge=1, le=32767)  # of topics that are created

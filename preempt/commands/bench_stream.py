@@ -6,7 +6,6 @@ import msgspec
 from cyclopts import Parameter
 from rich.table import Table
 
-from orders.errors import UserError
 from preempt.console import console, emit
 from preempt.machine import machine
 from preempt.options import Count, CountOrNone, Rate
@@ -41,11 +40,9 @@ def bench_stream(
         compare: How many orders per-message Faust gets; 0 leaves it out. It is slow.
         json: Print one JSON object.
     """
-    if store == "redis":
-        raise UserError("--store redis is not built yet: use --store memory")
     from preempt.stream_benchmark import Benchmark
 
-    with Benchmark(orders) as benchmark:
+    with Benchmark(orders, store) as benchmark:
         if rate is not None:
             runs = {"chunked": benchmark.pace(*OURS, rate=rate)}
         else:

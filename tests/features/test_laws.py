@@ -19,13 +19,14 @@ _quick = settings(
 )
 
 
-@given(streams(far=True), st.integers(1, 40))
+@given(events=streams(far=True), chunk=st.integers(1, 40), horizon_ms=horizons)
 @_quick
-def test_chunks_of_any_size_give_what_one_pass_gives(
-    events: list[Order | Outcome], chunk: int
+def test_chunks_of_any_size_give_what_one_pass_in_memory_gives(
+    new_state, events: list[Order | Outcome], chunk: int, horizon_ms: int
 ) -> None:
-    whole = InMemoryState(FEATURE_SET).apply(columns(events))
-    np.testing.assert_array_equal(apply(InMemoryState(FEATURE_SET), events, chunk), whole)
+    memory, state = InMemoryState(FEATURE_SET, horizon_ms), new_state(FEATURE_SET, horizon_ms)
+    np.testing.assert_array_equal(apply(state, events, chunk), memory.apply(columns(events)))
+    assert state.unattributed == memory.unattributed
 
 
 @given(events=streams(far=True), cut=st.integers(0, 30))
@@ -44,7 +45,7 @@ def test_saving_and_loading_midway_changes_nothing(
 @given(events=streams(), order=orders(), later=streams(far=True, max_size=10))
 @_quick
 def test_a_future_event_changes_nothing_earlier(
-    events: list[Order | Outcome], order: Order, later: list[Order | Outcome]
+    new_state, events: list[Order | Outcome], order: Order, later: list[Order | Outcome]
 ) -> None:
     # They come first, but their event times lie after the order's, and they are of other orders.
     future = [
@@ -54,9 +55,9 @@ def test_a_future_event_changes_nothing_earlier(
         )
         for i, event in enumerate(later)
     ]
-    without = apply(InMemoryState(FEATURE_SET), [*events, order])[-1]
+    without = apply(new_state(FEATURE_SET), [*events, order])[-1]
     np.testing.assert_array_equal(
-        apply(InMemoryState(FEATURE_SET), [*events, *future, order])[-1], without
+        apply(new_state(FEATURE_SET), [*events, *future, order])[-1], without
     )
 
 

@@ -1,36 +1,43 @@
 from collections.abc import Sequence
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
-from features.memory import HORIZON_MS, InMemoryState
+from features.memory import HORIZON_MS
+from features.state import FeatureState
 from orders.events import Instant, Order, Outcome
 from tests.features.event_streams import FEATURE_SET, START, apply, horizons, streams
 from tests.features.polars_oracle import oracle
 
+_suppressed = [HealthCheck.function_scoped_fixture]
 
-def assert_equals_oracle(events: Sequence[Order | Outcome], horizon_ms: int = HORIZON_MS) -> None:
-    got = apply(InMemoryState(FEATURE_SET, horizon_ms), events)
+
+def assert_equals_oracle(
+    state: FeatureState, events: Sequence[Order | Outcome], horizon_ms: int = HORIZON_MS
+) -> None:
+    got = apply(state, events)
     expected = oracle(events, FEATURE_SET, horizon_ms)
     for column, name in enumerate(FEATURE_SET.names):
         np.testing.assert_array_equal(got[:, column], expected[:, column], err_msg=name)
 
 
-@given(streams())
-@settings(max_examples=80, deadline=None)
-def test_every_feature_equals_the_oracle_bit_for_bit(events: list[Order | Outcome]) -> None:
-    assert_equals_oracle(events)
-
-
-@given(streams(far=True), horizons)
-@settings(max_examples=60, deadline=None)
-def test_so_it_does_when_events_come_months_late(
-    events: list[Order | Outcome], horizon_ms: int
+@given(events=streams())
+@settings(max_examples=80, deadline=None, suppress_health_check=_suppressed)
+def test_every_feature_equals_the_oracle_bit_for_bit(
+    new_state, events: list[Order | Outcome]
 ) -> None:
-    assert_equals_oracle(events, horizon_ms)
+    assert_equals_oracle(new_state(FEATURE_SET), events)
 
 
-def test_so_it_does_for_a_hot_key_with_many_values() -> None:
+@given(events=streams(far=True), horizon_ms=horizons)
+@settings(max_examples=60, deadline=None, suppress_health_check=_suppressed)
+def test_so_it_does_when_events_come_months_late(
+    new_state, events: list[Order | Outcome], horizon_ms: int
+) -> None:
+    assert_equals_oracle(new_state(FEATURE_SET, horizon_ms), events, horizon_ms)
+
+
+def test_so_it_does_for_a_hot_key_with_many_values(new_state) -> None:
     draw = np.random.default_rng(3)
     orders = [
         Order(
@@ -48,4 +55,4 @@ def test_so_it_does_for_a_hot_key_with_many_values() -> None:
         )
         for i in range(250)
     ]
-    assert_equals_oracle(orders)
+    assert_equals_oracle(new_state(FEATURE_SET), orders)

@@ -168,8 +168,8 @@ def test_an_empty_data_set_gives_a_frame_without_rows(tmp_path: Path) -> None:
 def test_bad_use_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "f.parquet"
     early, late = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)
-    with pytest.raises(UserError, match="not built yet"):
-        backfill(folder, out=out, store="redis")
+    with pytest.raises(UserError, match="--state-in is for --store memory"):
+        backfill(folder, out=out, store="redis", state_in=tmp_path / "state")
     with pytest.raises(UserError, match=r"--from 2025-02-01\S+ is not before --until 2025-01-01"):
         backfill(folder, out=out, from_=late, until=early)
     with pytest.raises(UserError, match="no snapshot"):

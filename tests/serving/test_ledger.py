@@ -5,6 +5,7 @@ from uuid import uuid4
 import msgspec
 import pytest
 import redis
+from redis.cluster import RedisCluster
 
 from preempt.embedded import Valkey
 from serving.decisions import Decision, decision_encoder
@@ -14,6 +15,7 @@ from serving.ledger import (
     LedgerUnavailableError,
     RedisLedger,
 )
+from tests.support.valkey_cluster import ValkeyCluster
 
 
 def decision(order_id: str, points: float = 40.0) -> Decision:
@@ -42,11 +44,19 @@ def client(valkey_url: str) -> Iterator[redis.Redis]:
         yield client
 
 
-@pytest.fixture(params=["memory", "redis"])
+@pytest.fixture(scope="module")
+def cluster_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with ValkeyCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        client = cluster.client()
+        yield client
+        client.close()
+
+
+@pytest.fixture(params=["memory", "client", "cluster_client"])
 def ledger(request: pytest.FixtureRequest) -> DecisionLedger:
     if request.param == "memory":
         return InMemoryLedger(capacity=100)
-    return RedisLedger(request.getfixturevalue("client"), ttl=60, prefix=f"{uuid4()}:")
+    return RedisLedger(request.getfixturevalue(request.param), ttl=60, prefix=f"{uuid4()}:")
 
 
 def test_a_decision_is_recalled_as_it_was_recorded(ledger: DecisionLedger):

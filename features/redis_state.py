@@ -1,0 +1,239 @@
+"""The shared store: many workers, one Redis or Valkey, or a cluster of them."""
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import xxhash
+from redis.cluster import RedisCluster
+
+from features import kernels
+from features.columns import EventColumns
+from features.declare import LONGEST_WINDOW_S
+from features.feature_set import FeatureSet
+from features.kernels import Tables
+from features.memory import HORIZON_MS
+from features.plan import Plan, compile_plan
+from features.redis_cluster import ClusterFunctions
+from features.redis_functions import Call, Functions, Known, ServerFunctions, Where, damaged
+from features.state import StateCorruptedError, StateUnavailableError
+from features.tables import (
+    empty_tables,
+    kernel_events,
+    row_widths,
+    scratch_for,
+    with_room_in_pools,
+)
+from features.timelines import (
+    FACTS_BYTES,
+    TimelineLayout,
+    packed_events,
+    read_orders,
+    read_timelines,
+    timeline_layout,
+)
+
+# Beyond the horizon, for a backlog: events may be read so long after they happened.
+MARGIN_MS = 7 * 86_400_000
+
+_BLOCK = 512  # events in one call: the server does nothing else meanwhile
+_REMEMBERED_FAILURES = 16  # calls that may be made again
+
+
+class RedisState:
+    """A `FeatureState` that many workers share.
+
+    A call fetches the timelines of its orders as they were before it and appends to them, in one
+    step on the server. What came back is put into small tables, and the kernel of `InMemoryState`
+    runs over them, so that one worker alone gets the very same vectors.
+
+    What is known expires by the server's clock, `horizon_ms` and 7 days after it was last
+    touched. Workers tell each other the newest event time: with several, an event that is later
+    than the horizon may be taken by one and not by another.
+
+    Args:
+        client: A `redis.Redis` or `redis.cluster.RedisCluster` that returns bytes; owned by the
+            caller.
+        feature_set: What is computed; states of different sets do not meet.
+        horizon_ms: How long events are remembered behind the newest.
+        prefix: Put before every key; without "{".
+        trim_from_bytes: Timelines at least so long are cut where they are older than the horizon.
+        random_bytes: So many random bytes, to tell states and calls apart.
+
+    Raises:
+        StateUnavailableError: Redis does not answer, or cannot write.
+        ValueError: The prefix or the horizon cannot be used; there is a state of another horizon.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        feature_set: FeatureSet,
+        horizon_ms: int = HORIZON_MS,
+        *,
+        prefix: str = "",
+        trim_from_bytes: int = 4096,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        if horizon_ms < 1000 * LONGEST_WINDOW_S:
+            raise ValueError("the horizon must not be shorter than the longest window")
+        if "{" in prefix:
+            raise ValueError('the prefix must not have "{": it would choose the slot on a cluster')
+        self.feature_set = feature_set
+        self._plan: Plan = compile_plan(feature_set, horizon_ms)
+        self._scratch = scratch_for(self._plan.program)
+        self._layout: TimelineLayout = timeline_layout(self._plan)
+        self._horizon_ms = horizon_ms
+        self._trim_from_bytes = trim_from_bytes
+        self._random_bytes = random_bytes
+        where = Where(
+            f"{prefix}{{s", f"}}:{feature_set.hash[:12]}:", FACTS_BYTES, self._layout.spec
+        )
+        self._functions: Functions = (
+            ClusterFunctions(client, where)
+            if isinstance(client, RedisCluster)
+            else ServerFunctions(client, where)
+        )
+        self._failed: dict[int, tuple[int, int]] = {}  # events → tag, newest of the first try
+        self._newest = int(kernels.NEVER)
+        epoch = random_bytes(8)
+        fresh = epoch + np.array([horizon_ms, kernels.NEVER, 0], np.int64).tobytes()
+        metas = self._functions.open(fresh)
+        self.is_new = all(meta[:8] == epoch for meta in metas)
+        for meta in metas:
+            horizon, newest, _ = np.frombuffer(meta, np.int64, offset=8)
+            if horizon != horizon_ms:
+                raise ValueError(
+                    f"the state in Redis remembers {horizon / 86_400_000:g} days, "
+                    f"not {horizon_ms / 86_400_000:g}"
+                )
+            self._newest = max(self._newest, int(newest))
+
+    @property
+    def unattributed(self) -> int:
+        """As `FeatureState.unattributed`, over all workers."""
+        return sum(int(np.frombuffer(meta, np.int64)[3]) for meta in self._functions.metas())
+
+    def apply(self, events: EventColumns) -> np.ndarray:
+        """As `FeatureState.apply`."""
+        n_orders = len(events.entity_key)
+        out = np.full((n_orders, len(self.feature_set.features)), np.nan)
+        if n_orders:
+            out[:, self._plan.order_columns] = events.order_values
+        identity = _identity(events) if self._failed else 0
+        tag = int.from_bytes(self._random_bytes(8), "little")
+        tag, newest = self._failed.get(identity, (tag, self._newest))
+        try:
+            self._newest = max(self._newest, self._take(list(_blocks(events, out)), tag, newest))
+        except StateUnavailableError:
+            while len(self._failed) >= _REMEMBERED_FAILURES:
+                del self._failed[next(iter(self._failed))]
+            self._failed[identity or _identity(events)] = tag, newest
+            raise
+        self._failed.pop(identity, None)
+        return out
+
+    def _take(self, blocks: list[tuple[EventColumns, np.ndarray]], tag: int, newest: int) -> int:
+        """Take blocks, each while the server takes the next one; returns the newest event time."""
+        if len(blocks) < 2:
+            for block, out in blocks:
+                newest = self._compute(block, self._fetch(block, tag, newest), newest, out)
+            return newest
+        seen = newest
+        with ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._fetch, blocks[0][0], tag, newest)
+            for i, (block, out) in enumerate(blocks):
+                known, before = coming.result(), newest
+                newest = max(newest, int(block.time.max()))
+                if i + 1 < len(blocks):
+                    coming = ahead.submit(self._fetch, blocks[i + 1][0], tag + i + 1, newest)
+                seen = max(seen, self._compute(block, known, before, out))
+        return seen
+
+    def _fetch(self, events: EventColumns, tag: int, newest: int) -> Known:
+        """Let the server take a block; returns what was known before it."""
+        running = np.maximum.accumulate(np.maximum(events.time, newest))
+        oldest = newest - self._horizon_ms
+        call = Call(
+            tag=(tag % 2**64 or 1).to_bytes(8, "little"),
+            ttl_ms=self._horizon_ms + MARGIN_MS,
+            trim_from_bytes=self._trim_from_bytes,
+            trim_before=oldest,
+            trim_at=oldest - self._horizon_ms // 8,
+            newest=int(running[-1]),
+        )
+        return self._functions.apply(call, *packed_events(events, running - self._horizon_ms))
+
+    def _compute(self, events: EventColumns, known: Known, newest: int, out: np.ndarray) -> int:
+        """Write the features of a block into `out`; returns the newest event time."""
+        tables = self._tables(events, known, newest - self._horizon_ms)
+        tables.counters[kernels.NEWEST] = newest
+        columns, program = kernel_events(events), self._plan.program
+        start = 0
+        while start < len(events):
+            tables = with_room_in_pools(tables, program)
+            start = kernels.apply_events(
+                start, len(events), columns, tables, program, self._scratch, out
+            )
+        return max(int(tables.counters[kernels.NEWEST]), known.newest)
+
+    def _tables(self, events: EventColumns, known: Known, oldest: int) -> Tables:
+        """What was known, with room for the events."""
+        facts, outcomes = read_orders(self._layout, known.order_keys, known.orders)
+        if len(events.entity_key):
+            earliest = events.time[events.kind == 0].min()
+            since = np.maximum(earliest - self._layout.reach, oldest)
+        else:
+            since = np.full(self._layout.reach.shape, oldest)
+        records, bad = read_timelines(self._layout, known.names, known.timelines, since)
+        if bad >= 0:
+            length = len(known.names) // len(known.timelines)
+            key = known.names[length * bad : length * (bad + 1)]
+            raise StateCorruptedError(damaged(key))
+        n_entities = len(self._plan.entities)
+        n_orders = len(facts) + len(records) + len(events)
+        n_outcomes = len(outcomes) + int((records[:, 1] != 0).sum()) + len(events)
+        n_slots = int((facts[:, 4:] != 0).sum() + (records[:, 6:] != 0).sum())
+        n_slots += n_entities * len(events.entity_key)
+        tables = empty_tables(
+            row_widths(self._plan),
+            self._plan.program.sketched.shape[1],
+            (n_orders, n_outcomes, n_slots),
+        )
+        kernels.enter_orders(facts, outcomes, tables)
+        start = 0
+        while start < len(records):
+            tables = with_room_in_pools(tables, self._plan.program)
+            start = kernels.enter_timelines(start, records, tables, self._plan.program)
+        return tables
+
+
+def _blocks(events: EventColumns, out: np.ndarray) -> Iterator[tuple[EventColumns, np.ndarray]]:
+    """Events in blocks, each with the rows of `out` for its orders."""
+    n_orders = np.concatenate([[0], np.cumsum(events.kind == 0)])
+    for start in range(0, len(events), _BLOCK):
+        stop = min(start + _BLOCK, len(events))
+        placed = slice(n_orders[start], n_orders[stop])
+        block = EventColumns(
+            events.order_key[start:stop],
+            events.time[start:stop],
+            events.kind[start:stop],
+            events.entity_key[placed],
+            events.quantity[placed],
+            events.unit_price[placed],
+            events.order_values[placed],
+        )
+        yield block, out[placed]
+
+
+def _identity(events: EventColumns) -> int:
+    """The same for the same events, never 0."""
+    digest = xxhash.xxh3_64()
+    for column in (
+        events.order_key, events.time, events.kind, events.entity_key, events.quantity,
+        events.unit_price,
+    ):  # fmt: skip
+        digest.update(np.ascontiguousarray(column).data.cast("B") if column.size else b"")
+    return digest.intdigest() or 1
