@@ -327,7 +327,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def test_memory_follows_the_state_and_not_the_data_set(tmp_path: Path) -> None:
     # 1,000 orders a day, so that the state, which spans 45 days, is the same for both.
     peaks_mb, tables_mb = [], []
-    for orders in (130_000, 530_000):
+    for orders in (330_000, 530_000):
         folder = tmp_path / str(orders)
         read = history(folder, orders)
         ended = subprocess.run(
