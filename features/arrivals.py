@@ -84,7 +84,7 @@ class _Table:
         after: datetime | None,
         stop: datetime | None,
     ) -> None:
-        self.read_until = -1
+        self.read_until = -(2**63)
         self._name = name
         self._needs = needs
         self._after = after

@@ -83,6 +83,7 @@ OF_THE_ACCOUNT = (
     count("completed", per="account", within=MONTH, catches="accounts without a single good order"),
     rate("expired|cancelled_risk|cancelled_other", per="account", within=MONTH, name="account_unfinished_rate_30d", catches="accounts whose orders come to nothing"),
     rate("expired", per="account", within=WEEK, name="account_unpaid_rate_7d", catches="accounts that order and do not pay"),
+    rate("completed", per="account", within=MONTH, name="account_completed_rate_30d", catches="accounts whose orders rarely end well"),
     saturated(per="account", within=MONTH, catches="bulk buyers and scripts"),
 )
 
@@ -104,6 +105,7 @@ OF_THE_DEVICE = (
     count("completed", per="device", within=MONTH, catches="devices without a single good order"),
     count("charged_back", per="device", within=MONTH, catches="devices that took goods and the money back"),
     rate("expired", per="device", within=WEEK, name="device_unpaid_rate_7d", catches="devices that order and do not pay"),
+    rate("cancelled_risk|charged_back|reviewed_fraud", per="device", within=MONTH, name="device_bad_rate_30d", catches="devices with a bad past; one bad order of many is none"),
     saturated(per="device", within=MONTH, catches="call centres, shared terminals and device farms"),
 )
 

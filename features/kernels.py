@@ -64,10 +64,12 @@ COUNT, SUM, MAX, DISTINCT, SAME, LAST, FIRST, LATEST_VALUE, CHANGES, CIRCLE, TIL
 # … and how a feature is made of it.
 VALUE, VALUE_IF_ANY, MEAN, RATIO, RATE, SAME_VALUE, FIRST_USE, CHANGED, SINCE, FLAG = range(10)
 
+UNSEEN = -1  # none among the exact events, and tiles do not tell
+
 FEW = 12  # different values that are compared one by one; as many accounts make a circle
 
-TOUCHED = 32  # records of each chain that are fetched ahead of the walks
-HOT = 64  # records in a chain that make it a run
+TOUCHED = 12  # records of each chain that are fetched ahead of the walks
+HOT = 32  # records in a chain that make it a run
 BLOCK_BITS = 7
 EXACT = 1 << BLOCK_BITS  # events in a block; at least so many stay exact, twice as many are folded
 TILE_EVENTS = 8  # in a new tile
@@ -288,15 +290,14 @@ def _insert(run, record, entity, over_orders, floor, tables, program):
     if n_tiles > 0 and time < tables.tiles[runs[run, R_TILES] + n_tiles - 1, T_LATEST]:
         _insert_into_tile(run, record, time, value, entity, over_orders, tables, program)
         return
-    if runs[run, R_N] == EXACT and runs[run, R_BLOCK + 1] < 0:
-        runs[run, R_BLOCK + 1] = _new_block(tables)
-    elif runs[run, R_N] == 2 * EXACT:
+    if runs[run, R_N] == 2 * EXACT:
         # What lies behind the horizon goes first, so that it makes no difference whether
         # `compact` has been there before.
         _trim(run, over_orders, floor, tables)
         if runs[run, R_N] == 2 * EXACT:
             _fold(run, entity, over_orders, floor, tables, program)
-            runs[run, R_BLOCK + 1] = _new_block(tables)
+    if runs[run, R_N] == EXACT and runs[run, R_BLOCK + 1] < 0:
+        runs[run, R_BLOCK + 1] = _new_block(tables)
     i = runs[run, R_N]
     runs[run, R_N] += 1
     while i > 0:
@@ -906,8 +907,8 @@ def _walk_run(
     while end > 0 and _time_in(run, end - 1, tables) > time:
         end -= 1
     tiles_end = runs[run, R_N_TILES]
-    while tiles_end > 0 and tiles[start + tiles_end - 1, T_EARLIEST] > time:
-        tiles_end -= 1
+    while tiles_end > 0 and tiles[start + tiles_end - 1, T_LATEST] > time:
+        tiles_end -= 1  # a late order sees the tiles that end before it, and no later event
     all_of_it = end == runs[run, R_N] and own_key == 0
     for k in range(n_windows):
         edges[k] = max(time - program.walk_windows[walk, k], floor)
@@ -995,11 +996,11 @@ def _walk_run(
             elif op == FIRST:
                 at[a, k] = max(tiles[start + folded, T_EARLIEST], edges[k])
             elif op == LAST:
-                latest = tiles[newest, T_LATEST]
-                latest = latest if latest <= time else tiles[newest, T_EARLIEST]
-                at[a, k] = max(total, latest)
+                at[a, k] = max(total, tiles[newest, T_LATEST])
             elif op == TILED:
                 at[a, k] = 1
+            elif op in (SAME, CIRCLE) and total == 0:
+                at[a, k] = UNSEEN
             else:  # of single events no tile knows: what is exact has to do
                 at[a, k] = total
 
@@ -1030,7 +1031,8 @@ def _finish(time, quantity, price, slots_of_order, program, at, out):
                 if value >= 0:
                     result = float(value)
             elif finish == FLAG:
-                result = 1.0 if value > 0 else 0.0
+                if value != UNSEEN:
+                    result = 1.0 if value > 0 else 0.0
             elif finish == SINCE:
                 if value != NEVER:
                     result = (time - value) / 1000.0
@@ -1046,7 +1048,9 @@ def _finish(time, quantity, price, slots_of_order, program, at, out):
                 n = at[program.feature_from[f, 2], program.feature_from[f, 3]]
                 result = (value + program.feature_prior[0]) / (n + program.feature_prior[1])
             elif slots_of_order[arg] != MISSING:
-                if finish == SAME_VALUE:
+                if finish in (SAME_VALUE, FIRST_USE) and value == UNSEEN:
+                    pass
+                elif finish == SAME_VALUE:
                     result = float(value)
                 elif finish == FIRST_USE:
                     result = 1.0 if value == 0 else 0.0

@@ -12,6 +12,7 @@ from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
 from features.kernels import Tables
 from features.plan import Plan, compile_plan
+from features.snapshot import SnapshotError
 from features.tables import (
     compact,
     empty_tables,
@@ -112,6 +113,9 @@ class InMemoryState:
         loaded = snapshot.load(path, feature_set.hash)
         state = cls(feature_set, loaded.horizon_ms)
         counters = loaded.arrays.pop("counters")
+        for name, rows in stored_rows(state._tables).items():
+            if loaded.arrays[name].shape[1] != rows.shape[1]:
+                raise SnapshotError(f"{path} has another layout of {name}: build the state again")
         state._tables = tables_of(loaded.arrays, counters)
         return state, loaded.metadata
 

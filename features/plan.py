@@ -221,7 +221,7 @@ def _int32(values: list[int]) -> np.ndarray:
 
 
 def _padded(rows: list[list[int]], dtype: type, fill: int = 0) -> np.ndarray:
-    padded = np.full((len(rows), max(map(len, rows), default=1)), fill, dtype)
+    padded = np.full((len(rows), max([1, *map(len, rows)])), fill, dtype)
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return padded

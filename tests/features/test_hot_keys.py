@@ -223,3 +223,50 @@ def test_tiles_are_given_back_when_nobody_needs_them() -> None:
         state.compact()
         sizes.append(state.nbytes)
     assert max(sizes[4:]) <= 1.01 * sizes[3]
+
+
+@pytest.mark.parametrize("gone", [1, 127, 128, 129, 255])
+def test_a_crowd_that_falls_behind_the_horizon_makes_room(gone: int) -> None:
+    # Of 256 exact orders some are too old when the next one comes, at the edge of a block or not.
+    old, young = hot_events(gone, HOUR, seed=2), hot_events(2 * kernels.EXACT - gone, HOUR, seed=3)
+    young.order_key[:] ^= np.uint64(1 << 60)
+    young.time[:] += HORIZON_MS - 5 * DAY
+    state = InMemoryState(FEATURES)
+    for events in (old, young):
+        state.apply(events)
+    for other in range(40):  # other values take blocks meanwhile
+        crowd = hot_events(40, HOUR, seed=other)
+        crowd.entity_key[:, DEVICE] += np.uint64(1 + other)
+        crowd.entity_key[:, MERCHANT] += np.uint64(1 + other)
+        crowd.order_key[:] ^= np.uint64((other + 2) << 50)
+        crowd.time[:] += HORIZON_MS + HOUR
+        state.apply(crowd)
+    last = HORIZON_MS + START + 2 * HOUR
+    assert column(state.apply(one_more(young, 5, last)), "device_orders_24h") == 0
+    vector = state.apply(one_more(young, 6, last + 1000))
+    assert column(vector, "device_orders_24h") == 1
+    assert column(vector, "device_seconds_since_last") == 1
+
+
+def test_a_late_order_never_counts_what_came_after_it() -> None:
+    events = hot_events(2_000, DAY)
+    truth = Truth(events)
+    state = InMemoryState(FEATURES)
+    state.apply(events)
+    for number, at in enumerate(range(100, 2_000, 300)):
+        vector = state.apply(one_more(events, 11 + number, int(truth.time[at])))
+        got = column(vector, "device_orders_24h")
+        assert got <= at + 1 + number
+
+
+def test_what_tiles_do_not_tell_is_missing_and_not_zero() -> None:
+    events = hot_events(1_000, DAY)
+    events.entity_key[:, ACCOUNT] = 5  # a bulk buyer …
+    events.entity_key[:, DEVICE] = 7
+    events.entity_key[:500, DEVICE] = 6  # … who changed the device long ago
+    state = InMemoryState(FEATURES)
+    state.apply(events)
+    back = one_more(events, 1, START + DAY)
+    assert back.entity_key[0, DEVICE] == 6
+    assert np.isnan(column(state.apply(back), "new_device_for_account"))
+    assert column(state.apply(back), "account_saturated") == 1
