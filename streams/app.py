@@ -85,27 +85,23 @@ class Progress:
 
     def cover(self, chunks: Sequence[Chunk]) -> None:
         """Note that the state now holds `chunks`."""
-        for chunk in chunks:
-            where, end = (chunk.topic, chunk.partition), chunk.records[-1].offset + 1
-            self._covered[where] = max(end, self._covered.get(where, 0))  # it may come again
+        _cover(chunks, self._covered)
 
-    def as_of(self) -> AsOf | None:
-        """Where the state stands for the next batch of orders, which is covered already."""
+    def as_of(self, batch: Sequence[Chunk]) -> AsOf | None:
+        """Where the state stands for a batch of orders that it is about to take."""
         if self._origin is None:
             return None
         self._batches += 1
+        after_it = self._covered.copy()
+        _cover(batch, after_it)
         return AsOf(
             state=self._origin.state,
             snapshot=self._origin.snapshot,
             batch=self._batches,
             position=0,
-            orders=self._offsets(self._topics.orders),
-            outcomes=self._offsets(self._topics.outcomes),
+            orders=_offsets(self._topics.orders, after_it),
+            outcomes=_offsets(self._topics.outcomes, after_it),
         )
-
-    def _offsets(self, topic: str) -> list[int]:
-        offsets = {p: offset for (name, p), offset in self._covered.items() if name == topic}
-        return [offsets.get(partition, 0) for partition in range(max(offsets, default=-1) + 1)]
 
     def _absorb_past(self, partitions: set[tuple[str, int]]) -> None:
         ranges: dict[tuple[str, int], tuple[int, int]] = {}
@@ -124,6 +120,17 @@ class Progress:
             self._covered[where] = max(start, end)
         if count:
             logger.info("absorbed %d records that were processed before", count)
+
+
+def _cover(chunks: Sequence[Chunk], covered: dict[tuple[str, int], int]) -> None:
+    for chunk in chunks:
+        where, end = (chunk.topic, chunk.partition), chunk.records[-1].offset + 1
+        covered[where] = max(end, covered.get(where, 0))  # it may come again
+
+
+def _offsets(topic: str, covered: dict[tuple[str, int], int]) -> list[int]:
+    offsets = {p: offset for (name, p), offset in covered.items() if name == topic}
+    return [offsets.get(partition, 0) for partition in range(max(offsets, default=-1) + 1)]
 
 
 async def patiently(work: Callable[[], list[Answer]]) -> list[Answer]:
@@ -196,14 +203,18 @@ def scoring_app(
                 await producer.flush()
         batch.ack()
 
+    def decide(chunks: Sequence[Chunk], fresh: Sequence[Chunk]) -> list[Answer]:
+        """Without a pause, so that no outcome comes between `as_of` and the decisions."""
+        answers = scoring.decide(fresh, progress.as_of(chunks))
+        progress.cover(chunks)
+        return answers
+
     @app.agent(chunk_topic(app, topics.orders), name="score")
     async def score(stream):
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
-            progress.cover(batch.chunks)  # its orders count from their own decisions on
-            as_of = progress.as_of()
-            answers = await patiently(partial(scoring.decide, fresh, as_of))
+            answers = await patiently(partial(decide, batch.chunks, fresh))
             await answer(batch, answers)
 
     @app.agent(chunk_topic(app, topics.outcomes), name="feedback")

@@ -5,6 +5,7 @@ moves a feature of that order only when it carries the same entity value, lies i
 of a kind that the feature counts: so much follows from the declarations, and nothing is guessed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from features.declare import ENTITIES, OUTCOME_CODES, Feature
+from features.declare import CIRCLE, ENTITIES, OUTCOME_CODES, Feature
 from features.feature_set import FeatureSet
 from training.applied import NEVER, Events, Timeline, positions
 from training.served_archive import ServedArchive
@@ -152,16 +153,24 @@ class LateEvents:
         timeline = self._timeline
         if feature.entity is None or feature.window_s is None:
             return candidates[:0]
-        column = ENTITIES.index(feature.entity)
-        values = timeline.placed.entity_key[:, column]
         owner = self._owner[candidates]
-        known = owner >= 0
-        of_owner = values[np.where(known, owner - timeline.first_order, 0)]
-        carries = ~known | (of_owner == values[order - timeline.first_order])
+        carries = self._carries(order, owner, [feature.entity])
+        if feature.aggregate == "known_to_circle":  # orders widen the circle
+            is_order = timeline.kind[candidates] == _ORDER
+            carries = np.where(is_order, self._carries(order, owner, CIRCLE[1:]), carries)
         age = timeline.time[order] - timeline.time[candidates]
         in_window = (age >= 0) & (age <= 1000 * feature.window_s)
         counts = np.isin(timeline.kind[candidates], _kinds(feature))
         return candidates[carries & in_window & counts]
+
+    def _carries(self, order: int, owner: np.ndarray, entities: Sequence[str]) -> np.ndarray:
+        """Whether the owners share a value of one of the entities; of unknown ones we assume so."""
+        first, keys = self._timeline.first_order, self._timeline.placed.entity_key
+        columns = [ENTITIES.index(entity) for entity in entities]
+        known = owner >= 0
+        theirs = keys[np.where(known, owner - first, 0)][:, columns]
+        mine = keys[order - first, columns]
+        return ~known | ((theirs == mine) & (mine != 0)).any(axis=1)
 
     def _late_event(self, archive: ServedArchive, event: int, moved: _Moved) -> LateEvent:
         first_order = self._timeline.first_order
@@ -188,4 +197,4 @@ def _kinds(feature: Feature) -> list[int]:
     if feature.events == "orders":
         return [_ORDER]
     kinds = [OUTCOME_CODES[name] for name in feature.events.split("|")]
-    return [_ORDER, *kinds] if feature.aggregate == "rate" else kinds
+    return [_ORDER, *kinds] if feature.aggregate in ("rate", "known_to_circle") else kinds

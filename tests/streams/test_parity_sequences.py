@@ -91,8 +91,9 @@ class Line:
             if not chunks:
                 continue
             if kind is Order:
+                answers = self._scoring.decide(chunks, self._progress.as_of(chunks))
                 self._progress.cover(chunks)
-                for answer in self._scoring.decide(chunks, self._progress.as_of()):
+                for answer in answers:
                     log = self._logs.setdefault((answer.topic, answer.partition), [])
                     self._clock += 1
                     log.append(
