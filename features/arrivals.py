@@ -120,11 +120,17 @@ class _Table:
         for column in self._needs:
             if read[column].null_count():
                 raise UserError(f"{self._name}: a row has no {column}: every row needs one")
+        for column, least in _AT_LEAST.items():
+            if column in self._needs and read[column].min() < least:  # type: ignore[operator]
+                raise UserError(f"{self._name}: a {column} is below {least}: correct it")
         times = read["event_time"]
         if not times.is_sorted() or _milliseconds(times)[0] < self.read_until:
             raise UserError(
                 f"{self._name} are not sorted by event_time: sort the file and try again"
             )
+
+
+_AT_LEAST = {"quantity": 1, "unit_price": 0}  # as `orders.events.Order` has it
 
 
 def _blocks(name: str, table: pl.LazyFrame, block: int) -> Iterator[pl.DataFrame]:

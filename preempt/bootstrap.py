@@ -18,7 +18,7 @@ from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatc
 from features.memory import InMemoryState
 from features.redis_state import RedisState
 from features.snapshot import SnapshotError, fingerprint
-from features.state import FeatureState, StateUnavailableError
+from features.state import FeatureState, StateCorruptedError, StateUnavailableError
 from models.points import POINTS_TARGET
 from models.registry import load_model
 from models.risk_model import RiskModel
@@ -124,7 +124,13 @@ def _state(settings: Settings, features: FeatureSet, state_file: Path | None) ->
             raise UserError(
                 "--state is for --store memory: fill Redis with preempt backfill --store redis"
             )
-        return shared_state(settings, features)
+        shared = shared_state(settings, features)
+        if shared.is_new:
+            logger.warning(
+                "the feature state in Redis is new: nothing is known of the past until "
+                "preempt backfill --store redis has put it there"
+            )
+        return shared
     if state_file is None:
         return InMemoryState(features)
     try:
@@ -146,13 +152,8 @@ def shared_state(settings: Settings, features: FeatureSet) -> RedisState:
     _refuse_eviction(client)
     try:
         state = RedisState(client, features, prefix=f"{settings.topic_prefix}features:")
-    except (StateUnavailableError, ValueError) as error:
+    except (StateUnavailableError, StateCorruptedError, ValueError) as error:
         raise UserError(f"{error} (PREEMPT_REDIS_URL, PREEMPT_TOPIC_PREFIX)") from error
-    if state.is_new:
-        logger.warning(
-            "the feature state in Redis is new: nothing is known of the past until "
-            "preempt backfill --store redis has put it there"
-        )
     return state
 
 

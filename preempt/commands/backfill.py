@@ -35,6 +35,8 @@ from preempt.settings import load_settings
 # In the metadata of a state file: the state holds exactly what arrived before, UTC ms.
 _HOLDS_UNTIL = "holds_until"
 
+_EMPTY = "an empty Redis or another PREEMPT_TOPIC_PREFIX"
+
 _EPOCH, _MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
 
 
@@ -117,8 +119,9 @@ def backfill(
             for frame in frames:
                 write(frame)
                 written += len(frame)
+            unattributed = state.unattributed
         except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
-            raise UserError(f"{error}; then run the same command again") from error
+            raise UserError(f"{error}; then begin again with {_EMPTY}") from error
     seconds = time.perf_counter() - started
     if state_out is not None and isinstance(state, InMemoryState):
         _save(state, state_out, until)
@@ -126,22 +129,28 @@ def backfill(
         "orders": written,
         "orders_per_s": round(total / seconds, 1),
         "features": len(declared.features),
-        "unattributed": state.unattributed,
+        "unattributed": unattributed,
         "feature_hash": declared.hash,
     }
     text = (
         f"{written:,} orders, {len(declared.features)} features each, "
         f"{total / seconds:,.0f} orders/s → {out}"
     )
-    if state.unattributed:
-        text += f"\n{state.unattributed:,} outcomes name no order of this data set"
+    if unattributed:
+        text += f"\n{unattributed:,} outcomes name no order of this data set"
     emit(result, as_json=json, text=text)
 
 
 def _shared_state(declared: FeatureSet) -> FeatureState:
     from preempt.bootstrap import shared_state
 
-    return shared_state(load_settings(), declared)
+    state = shared_state(load_settings(), declared)
+    if not state.is_new:
+        raise UserError(
+            "the feature state in Redis holds events already, which would be taken for repeats: "
+            f"begin with {_EMPTY}"
+        )
+    return state
 
 
 def _whole(moment: datetime | None) -> datetime | None:

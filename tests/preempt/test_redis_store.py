@@ -68,14 +68,27 @@ def test_a_prefix_that_would_choose_the_slot_is_refused(valkey_url: str) -> None
         shared_state(redis_settings(valkey_url, "{x}"), FEATURES)
 
 
-def test_a_new_state_is_warned_of_once(
+def test_a_worker_warns_of_a_new_state_and_of_no_other(
     valkey_url: str, topic_prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    settings = redis_settings(valkey_url, topic_prefix).model_copy(update={"model": "none"})
     for texts in (1, 0):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            shared_state(redis_settings(valkey_url, topic_prefix), FEATURES)
+            build_scorer(settings, None)
         assert caplog.text.count("is new") == texts
+
+
+def test_backfill_refuses_a_state_that_holds_events(
+    valkey_url: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dataset(SimulationConfig(orders=1_000, days=10), tmp_path / "history")
+    monkeypatch.setenv("PREEMPT_REDIS_URL", valkey_url)
+    monkeypatch.setenv("PREEMPT_TOPIC_PREFIX", topic_prefix)
+    out = tmp_path / "frame.parquet"
+    backfill(tmp_path / "history", out=out, store="redis")
+    with pytest.raises(UserError, match="holds events already"):
+        backfill(tmp_path / "history", out=out, store="redis")
 
 
 def test_one_node_of_a_cluster_leads_to_the_cluster(tmp_path: Path) -> None:
