@@ -831,44 +831,12 @@ def _walk_chain(
             row = tables.orders[current, link]
             if then > time or _is_own(current, own_key, tables):
                 continue
+            packed = tables.orders64[current, O_PRICE] * PACK + tables.orders[current, O_QUANTITY]
             for a in range(first, first + program.walk_active[walk, k]):
-                op = program.op[a]
-                arg = program.arg[a]
-                if op == COUNT:
-                    running[a] += 1
-                elif op == DISTINCT:
-                    value = tables.orders[current, O_SLOTS + arg]
-                    if value >= 0 and _is_new(value, a, seen, n_seen, query, tables):
-                        running[a] += 1
-                elif op == SAME:
-                    value = tables.orders[current, O_SLOTS + arg]
-                    if value >= 0 and value == slots_of_order[arg]:
-                        running[a] += 1
-                elif op == SUM:
-                    running[a] += _measure(
-                        arg, tables.orders[current, O_QUANTITY], tables.orders64[current, O_PRICE]
-                    )
-                elif op == MAX:
-                    running[a] = max(
-                        running[a],
-                        _measure(
-                            arg,
-                            tables.orders[current, O_QUANTITY],
-                            tables.orders64[current, O_PRICE],
-                        ),
-                    )
-                elif op == LAST:
-                    running[a] = max(running[a], then)
-                elif op == FIRST:
-                    running[a] = then
-                elif op == LATEST_VALUE:
-                    if running[a] < 0:
-                        running[a] = tables.orders[current, O_SLOTS + arg]
-                elif op == CHANGES:
-                    value = tables.orders[current, O_SLOTS + arg]
-                    if value >= 0:
-                        running[a] += seen[a, 0] != MISSING and seen[a, 0] != value
-                        seen[a, 0] = value
+                running[a] = _take_order(
+                    program.op[a], a, program.arg[a], running[a], current, then, packed,
+                    slots_of_order, tables, seen, n_seen, query,
+                )  # fmt: skip
         else:
             row = tables.outcomes[current, link]
             owner = tables.outcomes[current, C_OWNER]
