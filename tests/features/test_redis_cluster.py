@@ -55,7 +55,7 @@ def test_a_cluster_gives_what_memory_gives(client: RedisCluster, key_prefix: str
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def equal(events: list[Order | Outcome], horizon_ms: int) -> None:
         prefix = f"{key_prefix}{next(numbers)}-"
-        state = RedisState(client, FEATURE_SET, horizon_ms, prefix=prefix, trim_from_bytes=64)
+        state = RedisState(client, FEATURE_SET, horizon_ms, prefix=prefix, long_bytes=64)
         memory = InMemoryState(FEATURE_SET, horizon_ms)
         np.testing.assert_array_equal(apply(state, events), apply(memory, events))
         assert state.unattributed == memory.unattributed
