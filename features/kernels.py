@@ -109,6 +109,7 @@ class Tables(NamedTuple):
     sketches: np.ndarray  # (S, K * REGISTERS) uint8: of one tile; K is the most of any entity
     counters: np.ndarray
     chain: np.ndarray  # (HOT,) int32, room to list a chain in
+    exact: np.ndarray  # (2 * EXACT,) int32, room to list the single events of a timeline in
     work: np.ndarray  # (MOST_TILES + EXACT // TILE_EVENTS, TILE_WIDTH) int64, room to fold in
 
 
@@ -1122,15 +1123,11 @@ def apply_events(start, stop, events, tables, program, scratch, out):
             entity_key = events.entity_key[order, program.entity_column[entity]]
             slots_of_order[entity] = MISSING
             if entity_key != 0:
-                slot_place = _find(tables.slot_table, tables.slots64, S_KEY, entity_key)
-                slot = tables.slot_table[slot_place] - 1
-                if slot < 0 and keep:
-                    slot = counters[N_SLOTS]
-                    counters[N_SLOTS] += 1
-                    tables.slots[slot, :] = -1
-                    tables.slots[slot, S_HELD] = 0
-                    tables.slots64[slot, S_KEY] = entity_key
-                    tables.slot_table[slot_place] = slot + 1
+                if keep:
+                    slot = _slot_of(entity_key, tables)
+                else:
+                    slot_place = _find(tables.slot_table, tables.slots64, S_KEY, entity_key)
+                    slot = tables.slot_table[slot_place] - 1
                 slots_of_order[entity] = slot if slot >= 0 else UNKNOWN
 
         _touch_chains(slots_of_order, scratch.cursor, tables, program)
@@ -1304,6 +1301,21 @@ def _close_up(rows, new_row):
 
 
 @_compiled
+def _slot_of(entity_key, tables):
+    """The slot of an entity value, a new one if there was none."""
+    place = _find(tables.slot_table, tables.slots64, S_KEY, entity_key)
+    slot = tables.slot_table[place] - 1
+    if slot < 0:
+        slot = tables.counters[N_SLOTS]
+        tables.counters[N_SLOTS] += 1
+        tables.slots[slot, :] = -1
+        tables.slots[slot, S_HELD] = 0
+        tables.slots64[slot, S_KEY] = entity_key
+        tables.slot_table[place] = slot + 1
+    return slot
+
+
+@_compiled
 def _enter_row(key, time, price, quantity, entity_keys, tables):
     """A new order row with a slot for each entity it has a key of; in no chain, in no table."""
     row = _new_order_row(key, tables)
@@ -1312,16 +1324,7 @@ def _enter_row(key, time, price, quantity, entity_keys, tables):
     tables.orders[row, O_QUANTITY] = quantity
     for entity in range(len(entity_keys)):
         if entity_keys[entity] != 0:
-            place = _find(tables.slot_table, tables.slots64, S_KEY, entity_keys[entity])
-            slot = tables.slot_table[place] - 1
-            if slot < 0:
-                slot = tables.counters[N_SLOTS]
-                tables.counters[N_SLOTS] += 1
-                tables.slots[slot, :] = -1
-                tables.slots[slot, S_HELD] = 0
-                tables.slots64[slot, S_KEY] = entity_keys[entity]
-                tables.slot_table[place] = slot + 1
-            tables.orders[row, O_SLOTS + entity] = slot
+            tables.orders[row, O_SLOTS + entity] = _slot_of(entity_keys[entity], tables)
     return row
 
 
@@ -1363,6 +1366,7 @@ def enter_timelines(start, records, tables, program):
     order key, time, unit price, quantity, then a key per entity that the record carries. Begins
     at `start` and gives the number of the first record that was not entered, as `apply_events`.
     """
+    floor = tables.counters[NEWEST] - program.horizon[0]
     for i in range(start, len(records)):
         if _lacks_room(tables, program):
             return i
@@ -1370,8 +1374,128 @@ def enter_timelines(start, records, tables, program):
         row = _enter_row(key, time, records[i, 4], records[i, 5], records[i, 6:], tables)
         slot = np.int64(tables.orders[row, O_SLOTS + entity])
         if kind == 0:
-            _link(np.int64(row), entity, slot, True, NEVER, tables, program)
+            _link(np.int64(row), entity, slot, True, floor, tables, program)
         else:
             outcome = np.int64(_enter_outcome(row, kind, time, tables))
-            _link(outcome, entity, slot, False, NEVER, tables, program)
+            _link(outcome, entity, slot, False, floor, tables, program)
     return len(records)
+
+
+@_entry
+def enter_tiles(runs, tiles, sketches, tables):
+    """Enter tiles that were folded elsewhere, before the records that are newer.
+
+    runs: (n, 3) int64: key of an entity value, 1 of orders or 0 of outcomes, how many tiles.
+    tiles: of all runs, each oldest first; T_SKETCH is a row of `sketches` or -1.
+    The caller has made room for all of it.
+    """
+    t = 0
+    for i in range(len(runs)):
+        key, over_orders, n = runs[i, 0], runs[i, 1] == 1, runs[i, 2]
+        slot = _slot_of(key, tables)
+        run = np.int64(_taken(N_RUNS, FREE_RUN, tables.runs, tables.counters))
+        tables.runs[run, :] = 0
+        tables.run_totals[run, :] = 0
+        tables.runs[run, R_BLOCK] = _new_block(tables)
+        tables.runs[run, R_BLOCK + 1] = -1
+        _take_tiles(run, n, tables)
+        tables.runs[run, R_N_TILES] = n
+        for row in range(tables.runs[run, R_TILES], tables.runs[run, R_TILES] + n):
+            _copy(tables.tiles, row, tiles, t)
+            if over_orders and tiles[t, T_SKETCH] >= 0:
+                sketch = _new_sketch(tables)
+                _copy(tables.sketches, sketch, sketches, tiles[t, T_SKETCH])
+                tables.tiles[row, T_SKETCH] = sketch
+            t += 1
+        tables.slots[slot, S_ORDER if over_orders else S_OUTCOME] = -2 - run
+
+
+@_compiled
+def _exact_rows(head, entity, over_orders, rows, tables, program):
+    """List the live records of a timeline, the earliest first; give their number."""
+    floor = tables.counters[NEWEST] - program.horizon[0]
+    n = 0
+    if head <= -2:
+        run = np.int64(-2 - head)
+        for i in range(
+            _first_since(run, floor, tables.runs[run, R_N], tables), tables.runs[run, R_N]
+        ):
+            rows[n] = tables.block_rows[
+                tables.runs[run, R_BLOCK + (i >> BLOCK_BITS)], i & EXACT - 1
+            ]
+            n += 1
+        return n
+    if over_orders:
+        links, rows64 = tables.orders, tables.orders64
+        link = O_SLOTS + len(program.entity_column) + program.order_chain[entity]
+    else:
+        links, rows64 = tables.outcomes, tables.outcomes64
+        link = C_LINKS + program.outcome_chain[entity]
+    row = head
+    while row >= 0 and rows64[row, 0] >= floor and n < HOT:
+        rows[n] = row
+        n += 1
+        row = links[row, link]
+    for i in range(n // 2):
+        rows[i], rows[n - 1 - i] = rows[n - 1 - i], rows[i]
+    return n
+
+
+@_entry
+def timeline_sizes(entities, keys, sizes, tables, program):
+    """How many live orders, live outcomes, tiles of orders and tiles of outcomes timelines hold.
+
+    entities, keys: (n,) of the timelines; sizes: (n, 4), written.
+    """
+    for i in range(len(keys)):
+        sizes[i, :] = 0
+        slot = tables.slot_table[_find(tables.slot_table, tables.slots64, S_KEY, keys[i])] - 1
+        if slot < 0:
+            continue
+        for of in range(2):
+            head = tables.slots[slot, S_ORDER if of == 0 else S_OUTCOME]
+            sizes[i, of] = _exact_rows(head, entities[i], of == 0, tables.exact, tables, program)
+            sizes[i, 2 + of] = tables.runs[-2 - head, R_N_TILES] if head <= -2 else 0
+
+
+@_entry
+def leave_timeline(entity, key, records, tiles, sketches, tables, program):
+    """Write what a timeline holds, in arrays of the sizes that `timeline_sizes` gives.
+
+    records: as `enter_timelines` takes them, first the orders, then the outcomes, each by time
+    and, of one time, in the sequence of their application; tiles, sketches: as `enter_tiles`,
+    first those of orders. Gives how many sketches there are.
+    """
+    slot = tables.slot_table[_find(tables.slot_table, tables.slots64, S_KEY, key)] - 1
+    n, t, n_sketches = 0, 0, 0
+    if slot < 0:
+        return 0
+    for over_orders in (True, False):
+        head = tables.slots[slot, S_ORDER if over_orders else S_OUTCOME]
+        for i in range(_exact_rows(head, entity, over_orders, tables.exact, tables, program)):
+            row = tables.exact[i]
+            owner = row if over_orders else tables.outcomes[row, C_OWNER]
+            records[n, 0] = entity
+            records[n, 1] = 0 if over_orders else tables.outcomes[row, C_KIND]
+            records[n, 2] = tables.orders64[owner, O_KEY]
+            records[n, 3] = (
+                tables.orders64[row, O_TIME] if over_orders else tables.outcomes64[row, C_TIME]
+            )
+            records[n, 4] = tables.orders64[owner, O_PRICE]
+            records[n, 5] = tables.orders[owner, O_QUANTITY]
+            for other in range(len(program.entity_column)):
+                slot_of = tables.orders[owner, O_SLOTS + other]
+                records[n, 6 + other] = tables.slots64[slot_of, S_KEY] if slot_of >= 0 else 0
+            n += 1
+        if head > -2:
+            continue
+        run = -2 - head
+        start = tables.runs[run, R_TILES]
+        for tile in range(start, start + tables.runs[run, R_N_TILES]):
+            _copy(tiles, t, tables.tiles, tile)
+            if over_orders and tiles[t, T_SKETCH] >= 0:
+                _copy(sketches, n_sketches, tables.sketches, tiles[t, T_SKETCH])
+                tiles[t, T_SKETCH] = n_sketches
+                n_sketches += 1
+            t += 1
+    return n_sketches

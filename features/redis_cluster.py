@@ -1,13 +1,16 @@
 """The functions of `features/redis_state.lua`, called on a cluster."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from redis.cluster import RedisCluster
 
 from features.redis_functions import (
+    LONG,
     Call,
+    Folded,
     Known,
     Where,
     context,
@@ -15,9 +18,11 @@ from features.redis_functions import (
     is_lost_function,
     library,
     named_errors,
+    raise_unless_lost,
+    replacing,
     require_epoch,
 )
-from features.timelines import EVENT_BYTES, RECORD_BYTES
+from features.timeline_layout import EVENT_BYTES, RECORD_BYTES
 
 SHARDS = 64
 
@@ -68,14 +73,27 @@ class ClusterFunctions:
             shard = key[-1] // (256 // SHARDS)
             flag = b"1" if is_wanted else b"0"
             steps[shard] += [key, flag, b"%d" % (len(items) // 2), *_in_sequence(items, position)]
-        names, timelines = [], []
+        names, timelines, long = [], [], []
         appended = self._round("timelines", {s: [*contexts[s], *steps[s]] for s in steps})
         for shard in sorted(appended):
-            newest_there, named, before = appended[shard]
+            newest_there, named, before, found_long = appended[shard]
             newest = max(newest, integer(newest_there))
             names.append(named)
+            long.append(np.frombuffer(found_long, LONG).copy())
+            long[-1]["number"] += len(timelines)
             timelines += before
-        return Known(newest, b"".join(order_keys), orders, b"".join(names), timelines)
+        return Known(
+            newest, b"".join(order_keys), orders, b"".join(names), timelines,
+            np.concatenate(long) if long else np.empty(0, LONG),
+        )  # fmt: skip
+
+    def replace(self, folded: Mapping[bytes, Folded]) -> None:
+        """See `Functions`."""
+        with named_errors(), self._client.pipeline() as pipeline:
+            for key, each in folded.items():
+                node = self._client.get_node_from_key(key)
+                pipeline.execute_command(*replacing(key, each), target_nodes=node)
+            raise_unless_lost(pipeline.execute(raise_on_error=False))
 
     def _round(self, name: str, calls: dict[int, list]) -> dict[int, Any]:
         """One function on several shards at once: shard → its arguments, shard → its answer."""

@@ -1,13 +1,14 @@
 """The functions of `features/redis_state.lua`, called on one server."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Protocol
 
+import numpy as np
 from redis.exceptions import (
     ClusterDownError,
     ClusterError,
@@ -44,6 +45,11 @@ _LOST = (
 )
 
 
+# A timeline that is long after a call: its number, its generation, and the bytes of its records, or
+# 0 when these are others than were shown before the call and those of the call.
+LONG = np.dtype([("number", "<u4"), ("generation", "<u4"), ("record_bytes", "<u4")])
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """Where a state's keys are: `before`, the shard's number, `after`; and what they hold."""
@@ -64,9 +70,7 @@ class Call:
 
     tag: bytes  # (8,) of this call; the same when it is made again
     ttl_ms: int
-    trim_from_bytes: int
-    trim_before: int  # event time
-    trim_at: int  # event time
+    long_bytes: int  # of records, from which a timeline is shown as long
     newest: int  # event time
 
 
@@ -79,6 +83,17 @@ class Known:
     orders: list[bytes]
     names: bytes  # keys of the timelines, which all have one length
     timelines: list[bytes]
+    long: np.ndarray  # (n,) LONG, of those that may have to be folded
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """What shall be put in the place of a timeline as a call left it."""
+
+    generation: int
+    record_bytes: int  # what it replaces, beside the tiles
+    tiles: bytes
+    records: bytes
 
 
 class Functions(Protocol):
@@ -94,6 +109,10 @@ class Functions(Protocol):
 
     def apply(self, call: Call, heads: bytes, facts: bytes) -> Known:
         """Take events: register them at their orders, append them to their timelines."""
+        ...
+
+    def replace(self, folded: Mapping[bytes, Folded]) -> None:
+        """Replace timelines, by key, except those that somebody else replaced meanwhile."""
         ...
 
 
@@ -128,8 +147,18 @@ class ServerFunctions:
     def apply(self, call: Call, heads: bytes, facts: bytes) -> Known:
         """See `Functions`."""
         told = context(self._where, self._epoch, call, alone=True)
-        newest, *known = self._call("apply", self._where.meta(0), *told, heads, facts)
-        return Known(integer(newest), *known)
+        answer = self._call("apply", self._where.meta(0), *told, heads, facts)
+        newest, order_keys, orders, names, timelines, long = answer
+        return Known(
+            integer(newest), order_keys, orders, names, timelines, np.frombuffer(long, LONG)
+        )
+
+    def replace(self, folded: Mapping[bytes, Folded]) -> None:
+        """See `Functions`."""
+        with named_errors(), self._client.pipeline(transaction=False) as pipeline:
+            for key, each in folded.items():
+                pipeline.execute_command(*replacing(key, each))
+            raise_unless_lost(pipeline.execute(raise_on_error=False))
 
     def _call(self, name: str, key: str, *args: object) -> Any:
         source, version = library()
@@ -147,8 +176,15 @@ def context(where: Where, epoch: bytes, call: Call, *, alone: bool) -> list[obje
     """The arguments that every step takes first; `alone`: the server holds the whole state."""
     return [
         where.before, where.after, where.facts_bytes, where.spec, epoch, call.tag, call.ttl_ms,
-        call.trim_from_bytes, call.trim_before, call.trim_at, call.newest, int(alone),
+        call.long_bytes, call.newest, int(alone),
     ]  # fmt: skip
+
+
+def replacing(key: bytes, folded: Folded) -> tuple[object, ...]:
+    """The command that replaces one timeline."""
+    _, version = library()
+    what = (folded.generation, folded.record_bytes, folded.tiles, folded.records)
+    return ("FCALL", f"preempt_replace_{version}", 1, key, *what)
 
 
 def require_epoch(meta: bytes, epoch: bytes) -> None:
@@ -160,6 +196,13 @@ def require_epoch(meta: bytes, epoch: bytes) -> None:
 def is_lost_function(answer: object) -> bool:
     """Whether a server answers that it has not got the functions."""
     return isinstance(answer, ResponseError) and "unction not found" in str(answer)
+
+
+def raise_unless_lost(answers: Iterable[object]) -> None:
+    """Raise what went wrong, but not that functions are lost: the next call loads them."""
+    for answer in answers:
+        if isinstance(answer, Exception) and not is_lost_function(answer):
+            raise answer
 
 
 def integer(bytes_: bytes) -> int:

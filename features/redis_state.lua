@@ -10,6 +10,7 @@
 -- facts     unit price i64 | quantity i32 | a key for each of the entities, zeros where it has none
 -- timeline  generation u32 | bytes of tiles u32 | expiry set at u32, hours | tiles | records in the
 --           sequence of application
+-- tiles     nothing, or time of the latest folded order i64 | … outcome i64 | what a client put there
 -- record    order key 8 | kind u8, 0 an order | time i64 | slices of the order's facts
 --
 -- An event of a call is: order key 8 | kind u8 | time i64 | floor i64, what is older is forgotten.
@@ -32,6 +33,7 @@ local NEEDLE = 17 -- bytes of a record that tell it from every other one
 local APPEND = 0 -- it cannot be there yet
 local UNLESS_THERE = 1
 local AGAIN = 2 -- as 1; where it is there, this call is made again: show what was before it
+local REPAIR = 3 -- as 1, of an order or outcome that is known
 
 local function refuse(name, detail)
   error({ err = name .. ' ' .. detail })
@@ -61,24 +63,17 @@ local function slices(text)
   return found
 end
 
-local function width(parts)
-  local bytes = NEEDLE
-  for _, part in ipairs(parts or {}) do bytes = bytes + part[2] - part[1] + 1 end
-  return bytes
-end
-
 local function layout_of(before, after, facts, spec)
   local id = before .. '\0' .. after .. '\0' .. facts .. '\0' .. spec
   local layout = layouts[id]
   if layout then return layout end
   layout = { facts = tonumber(facts), n = 0, letter = {}, at = {}, order = {}, outcome = {} }
-  layout.base, layout.widths = {}, {}
+  layout.base = {}
   for letter, column, of_order, of_outcome in spec:gmatch('(%a) (%d+) (%S+) (%S+);') do
     local n = layout.n + 1
     layout.n = n
     layout.letter[n], layout.at[n] = letter, 13 + 8 * tonumber(column)
     layout.order[n], layout.outcome[n] = slices(of_order) or false, slices(of_outcome) or false
-    layout.widths[letter] = { width(slices(of_order)), width(slices(of_outcome)) }
   end
   for last = 0, 255 do -- the last byte of a key says which of 64 shards it is in
     layout.base[last] = string.format('%s%02d%s', before, math.floor(last / 4), after)
@@ -99,11 +94,9 @@ local function context(args)
     epoch = args[5],
     tag = args[6],
     ttl = args[7],
-    trim_from = tonumber(args[8]), -- bytes from which a timeline is trimmed
-    trim_before = tonumber(args[9]), -- … of records before this time, if the first is …
-    trim_at = tonumber(args[10]), -- … before this one
-    newest = tonumber(args[11]),
-    alone = args[12] == '1', -- the whole state is on this server, and a call is atomic
+    long = tonumber(args[8]), -- bytes of records from which a client may fold a timeline
+    newest = tonumber(args[9]),
+    alone = args[10] == '1', -- the whole state is on this server, and a call is atomic
     now = hours,
     now_bytes = pack_('<I4', hours),
   }
@@ -245,7 +238,7 @@ local function take_order(context, work, order, time_bytes, time, facts, floor)
   if order.placed then
     if not context.alone and order.time >= floor then -- its worker may have died before it did
       local kept = order.key .. '\0' .. order.time_bytes
-      add_records(work, layout, order.facts, layout.order, kept, UNLESS_THERE)
+      add_records(work, layout, order.facts, layout.order, kept, REPAIR)
     end
   elseif time >= floor then
     order.placed, order.rewrite, order.changed = true, true, true
@@ -273,7 +266,7 @@ local function take_outcome(context, work, order, kind_and_time, floor)
   local mode = order.again and AGAIN or (context.alone and APPEND or UNLESS_THERE)
   if known then
     if context.alone or not order.placed then return 0 end
-    mode = UNLESS_THERE
+    mode = REPAIR
   else
     local outcome = kind_and_time .. context.tag
     order.outcomes, order.more = order.outcomes .. outcome, order.more .. outcome
@@ -342,46 +335,60 @@ end
 
 -- Timelines -------------------------------------------------------------------------------------
 
--- Cuts records that are older than the floor off the front; true if any were.
-local function trimmed(context, key, bytes)
-  local tiles = unpack_('<I4', bytes, 5)
-  local first = HEADER_BYTES + tiles + 1
-  if #bytes < first + NEEDLE or integer(bytes, first + 9) >= context.trim_at then return bytes end
-  local widths = context.layout.widths[sub(key, -9, -9)]
-  local at = first
-  while at + NEEDLE <= #bytes and integer(bytes, at + 9) < context.trim_before do
-    at = at + (byte(bytes, at + 8) == 0 and widths[1] or widths[2])
-  end
-  local generation = (unpack_('<I4', bytes, 1) + 1) % 4294967296
-  return pack_('<I4', generation) .. sub(bytes, 5, 8) .. context.now_bytes .. sub(bytes, 13, first - 1) .. sub(bytes, at), true
-end
-
 local function set(context, key, records)
   call('SET', key, NOTHING .. context.now_bytes .. records, 'PX', context.ttl)
 end
 
--- Appends to a timeline that has this header.
+-- Appends to a timeline that has this header; returns how long it is then.
 local function append(context, key, header, records)
-  call('APPEND', key, records)
+  local length = call('APPEND', key, records)
   if context.now - unpack_('<I4', header, 9) >= REFRESH_HOURS then
     call('SETRANGE', key, 8, context.now_bytes)
     call('PEXPIRE', key, context.ttl)
   end
+  return length
 end
 
--- Appends to one timeline; returns its bytes from before this call, if they are wanted.
+-- What a client must know to fold a timeline, if it may have grown too long: generation u32, bytes
+-- of its records u32, or 0 where they are others than were shown and those of this call.
+local function long_of(context, view, length, is_as_shown)
+  if length < HEADER_BYTES + context.long then return nil end
+  local generation, tiles = 0, 0
+  if view ~= '' then generation, tiles = unpack_('<I4I4', view, 1) end
+  local records = length - HEADER_BYTES - tiles
+  if records < context.long then return nil end
+  return pack_('<I4I4', generation, is_as_shown and records or 0)
+end
+
+-- Whether a record that is not in a timeline may be in its tiles.
+local function may_be_folded(timeline, item)
+  if timeline == '' or unpack_('<I4', timeline, 5) == 0 then return false end
+  local latest = HEADER_BYTES + 1
+  if byte(item, 9) ~= 0 then latest = latest + 8 end
+  return integer(item, 10) <= integer(timeline, latest)
+end
+
+-- Appends to one timeline; returns its bytes from before this call, if they are wanted or it is
+-- long, and in that case `long_of` it.
 local function touch(context, key, blob, items, wanted, is_old)
   if not (wanted or items) then -- only outcomes: need not be read
+    local length
     if is_old then
       local header = call('GETRANGE', key, 0, HEADER_BYTES - 1)
-      if header ~= '' then append(context, key, header, blob) else set(context, key, blob) end
-    elseif call('APPEND', key, blob) == #blob then -- it was not there
-      set(context, key, blob)
+      if header == '' then return set(context, key, blob) end
+      length = append(context, key, header, blob)
+    else
+      length = call('APPEND', key, blob)
+      if length == #blob then return set(context, key, blob) end -- it was not there
     end
-    return
+    if length < HEADER_BYTES + context.long then return nil end
+    local view = sub(call('GET', key), 1, length - #blob)
+    local long = long_of(context, view, length, true)
+    return long and view, long
   end
   local old = call('GET', key)
   local view = old or ''
+  local length, is_as_shown = #view, true
   if items then
     local missing, seen, cut = {}, {}, #view + 1
     for i = 1, #items, 2 do
@@ -392,27 +399,39 @@ local function touch(context, key, blob, items, wanted, is_old)
         local needle = sub(item, 1, NEEDLE)
         local there = find(view, needle, HEADER_BYTES + 1, true)
         if there and mode == AGAIN and there < cut then cut = there end
-        if not there and not seen[needle] then missing[#missing + 1] = item end
+        local is_missing = not (there or seen[needle])
+          and not (mode >= AGAIN and may_be_folded(view, item))
+        if is_missing then missing[#missing + 1] = item end
         seen[needle] = true
+        -- Only of new records both the client and the timeline have one more.
+        if mode == AGAIN or (mode == REPAIR) == is_missing then is_as_shown = false end
       end
     end
     blob = concat(missing)
     view = sub(view, 1, cut - 1)
   end
   if blob and blob ~= '' then
-    if not old then
-      set(context, key, blob)
+    if old then
+      length = append(context, key, old, blob)
     else
-      local shorter, is_shorter = old, false
-      if #old >= context.trim_from then shorter, is_shorter = trimmed(context, key, old) end
-      if is_shorter then
-        call('SET', key, shorter .. blob, 'PX', context.ttl)
-      else
-        append(context, key, old, blob)
-      end
+      set(context, key, blob)
+      length = HEADER_BYTES + #blob
     end
   end
-  return view
+  return view, long_of(context, old or '', length, is_as_shown)
+end
+
+-- Timelines as they were before a call, for its answer: keys, timelines, and of the long ones
+-- their number, from 0, u32, and what `long_of` says.
+local function new_shown()
+  return { names = {}, views = {}, long = {} }
+end
+
+local function show(shown, key, view, long, wanted)
+  if not (wanted or long) then return end
+  local n = #shown.names
+  shown.names[n + 1], shown.views[n + 1] = key, view
+  if long then shown.long[#shown.long + 1] = pack_('<I4', n) .. long end
 end
 
 -- Functions -------------------------------------------------------------------------------------
@@ -429,22 +448,18 @@ local function apply(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
   local work = new_work()
-  local orders, waiting = register(context, work, args[13], args[14])
-  local views, names = {}, {}
-  local n, wanted = 0, work.wanted
+  local orders, waiting = register(context, work, args[11], args[12])
+  local shown, wanted = new_shown(), work.wanted
   for number = 1, work.n do
     local key = work.keys[number]
     local blob, items = work.blob[number], work.items[number]
-    local view = touch(context, key, blob, items, wanted[number], work.is_old[number])
-    if wanted[number] then
-      n = n + 1
-      names[n], views[n] = key, view
-    end
+    local view, long = touch(context, key, blob, items, wanted[number], work.is_old[number])
+    show(shown, key, view, long, wanted[number])
   end
   keep_orders(context, orders)
   local newest = keep_meta(keys[1], meta, context, waiting)
   local order_keys, before = befores(orders)
-  return { newest, order_keys, before, concat(names), views }
+  return { newest, order_keys, before, concat(shown.names), shown.views, concat(shown.long) }
 end
 
 -- Cluster, first step, the orders of one shard. KEYS: its meta. ARGV: as `apply`.
@@ -454,7 +469,7 @@ local function orders_of_shard(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
   local work = new_work()
-  local orders, waiting = register(context, work, args[13], args[14])
+  local orders, waiting = register(context, work, args[11], args[12])
   keep_orders(context, orders)
   local newest = keep_meta(keys[1], meta, context, waiting)
   local order_keys, before = befores(orders)
@@ -474,8 +489,8 @@ end
 local function timelines_of_shard(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
-  local views, names = {}, {}
-  local at = 13
+  local shown = new_shown()
+  local at = 11
   while at <= #args do
     local key, wanted, n = args[at], args[at + 1] == '1', tonumber(args[at + 2])
     local items = {}
@@ -483,18 +498,17 @@ local function timelines_of_shard(keys, args)
       items[2 * i - 1] = args[at + 1 + 2 * i]
       items[2 * i] = tonumber(args[at + 2 + 2 * i])
     end
-    local view = touch(context, key, nil, n > 0 and items or nil, wanted)
-    if wanted then
-      names[#names + 1] = key
-      views[#views + 1] = view
-    end
+    local view, long = touch(context, key, nil, n > 0 and items or nil, wanted)
+    show(shown, key, view, long, wanted)
     at = at + 3 + 2 * n
   end
-  return { keep_meta(keys[1], meta, context, 0), concat(names), views }
+  local newest = keep_meta(keys[1], meta, context, 0)
+  return { newest, concat(shown.names), shown.views, concat(shown.long) }
 end
 
--- Puts tiles in the place of a timeline's first records, unless it was replaced or trimmed since.
--- KEYS: the timeline. ARGV: generation it had, bytes of records that the tiles hold, tiles.
+-- Puts tiles and records in the place of the tiles and first records of a timeline, unless somebody
+-- else did so since it was read.
+-- KEYS: the timeline. ARGV: generation it had, bytes of records to replace, tiles, records.
 -- Returns 1, or 0 when it has another generation.
 local function replace(keys, args)
   local bytes = call('GET', keys[1])
@@ -503,7 +517,7 @@ local function replace(keys, args)
   if generation ~= tonumber(args[1]) then return 0 end
   local rest = sub(bytes, HEADER_BYTES + tiles + tonumber(args[2]) + 1)
   local header = pack_('<I4I4', (generation + 1) % 4294967296, #args[3]) .. sub(bytes, 9, 12)
-  call('SET', keys[1], header .. args[3] .. rest, 'KEEPTTL')
+  call('SET', keys[1], header .. args[3] .. args[4] .. rest, 'KEEPTTL')
   return 1
 end
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,12 @@ from features import kernels
 from features.columns import EventColumns
 from features.declare import LONGEST_WINDOW_S
 from features.feature_set import FeatureSet
+from features.folding import FOLD_BYTES, LONG_BYTES, Folds, name_of
 from features.kernels import Tables
 from features.memory import HORIZON_MS
 from features.plan import Plan, compile_plan
 from features.redis_cluster import ClusterFunctions
-from features.redis_functions import Call, Functions, Known, ServerFunctions, Where, damaged
+from features.redis_functions import Call, Folded, Functions, Known, ServerFunctions, Where, damaged
 from features.state import StateCorruptedError, StateUnavailableError
 from features.tables import (
     empty_tables,
@@ -26,19 +27,21 @@ from features.tables import (
     scratch_for,
     with_room_in_pools,
 )
+from features.timeline_layout import FACTS_BYTES, TimelineLayout, timeline_layout
+from features.timeline_tiles import read_tiles
 from features.timelines import (
-    FACTS_BYTES,
-    TimelineLayout,
+    Timelines,
     packed_events,
     read_orders,
     read_timelines,
-    timeline_layout,
+    timelines_of,
 )
 
 # Beyond the horizon, for a backlog: events may be read so long after they happened.
 MARGIN_MS = 7 * 86_400_000
 
 _BLOCK = 512  # events in one call: the server does nothing else meanwhile
+_BLOCKS_FOLDED = 8  # blocks of a long call after which is stored what they folded
 _REMEMBERED_FAILURES = 16  # calls that may be made again
 
 
@@ -59,7 +62,8 @@ class RedisState:
         feature_set: What is computed; states of different sets do not meet.
         horizon_ms: How long events are remembered behind the newest.
         prefix: Put before every key; without "{".
-        trim_from_bytes: Timelines at least so long are cut where they are older than the horizon.
+        long_bytes: Timelines with so many bytes of single events are looked at: those that are
+            hot are folded, and what is older than the horizon is dropped.
         random_bytes: So many random bytes, to tell states and calls apart.
 
     Raises:
@@ -74,7 +78,7 @@ class RedisState:
         horizon_ms: int = HORIZON_MS,
         *,
         prefix: str = "",
-        trim_from_bytes: int = 4096,
+        long_bytes: int = LONG_BYTES,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         if horizon_ms < 1000 * LONGEST_WINDOW_S:
@@ -86,7 +90,7 @@ class RedisState:
         self._scratch = scratch_for(self._plan.program)
         self._layout: TimelineLayout = timeline_layout(self._plan)
         self._horizon_ms = horizon_ms
-        self._trim_from_bytes = trim_from_bytes
+        self._long_bytes = long_bytes
         self._random_bytes = random_bytes
         where = Where(
             f"{prefix}{{s", f"}}:{feature_set.hash[:12]}:", FACTS_BYTES, self._layout.spec
@@ -137,39 +141,57 @@ class RedisState:
 
     def _take(self, blocks: list[tuple[EventColumns, np.ndarray]], tag: int, newest: int) -> int:
         """Take blocks, each while the server takes the next one; returns the newest event time."""
-        if len(blocks) < 2:
-            for block, out in blocks:
-                newest = self._compute(block, self._fetch(block, tag, newest), newest, out)
-            return newest
         seen = newest
+        folds = Folds(self._layout, self._plan.program, min(FOLD_BYTES, self._long_bytes // 2))
+        coming: Future[Known] | None = None
         with ThreadPoolExecutor(1) as ahead:
-            coming = ahead.submit(self._fetch, blocks[0][0], tag, newest)
             for i, (block, out) in enumerate(blocks):
-                known, before = coming.result(), newest
-                newest = max(newest, int(block.time.max()))
-                if i + 1 < len(blocks):
+                known = coming.result() if coming else self._fetch(block, tag + i, newest)
+                before, newest = newest, max(newest, int(block.time.max()))
+                is_last = i + 1 == len(blocks) or (i + 1) % _BLOCKS_FOLDED == 0
+                coming = None
+                if not is_last:
                     coming = ahead.submit(self._fetch, blocks[i + 1][0], tag + i + 1, newest)
-                seen = max(seen, self._compute(block, known, before, out))
+                seen = max(seen, self._compute(block, known, before, out, folds))
+                if is_last:
+                    self._store(folds.folded)
         return seen
+
+    def _store(self, folded: dict[bytes, Folded]) -> None:
+        """Store what was folded, and forget it."""
+        try:
+            if folded:
+                self._functions.replace(folded)
+        except StateUnavailableError:
+            # The events are taken already. What is not stored the next call folds, or it says
+            # itself that Redis cannot be used.
+            pass
+        folded.clear()
 
     def _fetch(self, events: EventColumns, tag: int, newest: int) -> Known:
         """Let the server take a block; returns what was known before it."""
         running = np.maximum.accumulate(np.maximum(events.time, newest))
-        oldest = newest - self._horizon_ms
         call = Call(
             tag=(tag % 2**64 or 1).to_bytes(8, "little"),
             ttl_ms=self._horizon_ms + MARGIN_MS,
-            trim_from_bytes=self._trim_from_bytes,
-            trim_before=oldest,
-            trim_at=oldest - self._horizon_ms // 8,
+            long_bytes=self._long_bytes,
             newest=int(running[-1]),
         )
         return self._functions.apply(call, *packed_events(events, running - self._horizon_ms))
 
-    def _compute(self, events: EventColumns, known: Known, newest: int, out: np.ndarray) -> int:
+    def _compute(
+        self,
+        events: EventColumns,
+        known: Known,
+        newest: int,
+        out: np.ndarray,
+        folds: Folds,
+    ) -> int:
         """Write the features of a block into `out`; returns the newest event time."""
-        tables = self._tables(events, known, newest - self._horizon_ms)
-        tables.counters[kernels.NEWEST] = newest
+        known = folds.seen_in(known)
+        long = known.long["number"].astype(np.int64)
+        timelines = timelines_of(self._layout, known.names, known.timelines, long)
+        tables = self._tables(events, known, timelines, newest)
         columns, program = kernel_events(events), self._plan.program
         start = 0
         while start < len(events):
@@ -177,32 +199,36 @@ class RedisState:
             start = kernels.apply_events(
                 start, len(events), columns, tables, program, self._scratch, out
             )
+        folds.note(known, timelines, tables)
         return max(int(tables.counters[kernels.NEWEST]), known.newest)
 
-    def _tables(self, events: EventColumns, known: Known, oldest: int) -> Tables:
+    def _tables(
+        self, events: EventColumns, known: Known, timelines: Timelines, newest: int
+    ) -> Tables:
         """What was known, with room for the events."""
         facts, outcomes = read_orders(self._layout, known.order_keys, known.orders)
-        if len(events.entity_key):
-            earliest = events.time[events.kind == 0].min()
-            since = np.maximum(earliest - self._layout.reach, oldest)
-        else:
-            since = np.full(self._layout.reach.shape, oldest)
-        records, bad = read_timelines(self._layout, known.names, known.timelines, since)
+        reach, oldest = self._layout.reach, newest - self._horizon_ms
+        since = np.full((2, *reach.shape), oldest)
+        if len(events.entity_key):  # of long ones all count: they decide what is folded
+            since[0] = np.maximum(events.time[events.kind == 0].min() - reach, oldest)
+        widths = row_widths(self._plan)
+        per_tile = self._plan.program.sketched.shape[1]
+        runs, tiles, sketches, bad = read_tiles(timelines, per_tile)
+        records, bad_records = read_timelines(self._layout, timelines, since)
+        bad = max(bad, bad_records)
         if bad >= 0:
-            length = len(known.names) // len(known.timelines)
-            key = known.names[length * bad : length * (bad + 1)]
-            raise StateCorruptedError(damaged(key))
+            raise StateCorruptedError(damaged(name_of(known, bad)))
         n_entities = len(self._plan.entities)
         n_orders = len(facts) + len(records) + len(events)
         n_outcomes = len(outcomes) + int((records[:, 1] != 0).sum()) + len(events)
         n_slots = int((facts[:, 4:] != 0).sum() + (records[:, 6:] != 0).sum())
-        n_slots += n_entities * len(events.entity_key)
+        n_slots += n_entities * len(events.entity_key) + len(runs)
         tables = empty_tables(
-            row_widths(self._plan),
-            self._plan.program.sketched.shape[1],
-            (n_orders, n_outcomes, n_slots),
+            widths, per_tile, (n_orders, n_outcomes, n_slots), (len(runs), len(sketches))
         )
+        tables.counters[kernels.NEWEST] = newest
         kernels.enter_orders(facts, outcomes, tables)
+        kernels.enter_tiles(runs, tiles, sketches, tables)
         start = 0
         while start < len(records):
             tables = with_room_in_pools(tables, self._plan.program)

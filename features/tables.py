@@ -53,11 +53,15 @@ def kernel_events(events: EventColumns) -> Events:
 
 
 def empty_tables(
-    widths: tuple[int, int, int], sketches: int, rows: tuple[int, int, int] = (0, 0, 0)
+    widths: tuple[int, int, int],
+    sketches: int,
+    rows: tuple[int, int, int] = (0, 0, 0),
+    pools: tuple[int, int] = (0, 0),
 ) -> Tables:
     """Tables of orders, outcomes and slots that hold nothing.
 
-    They have so many int32 columns and room for so many rows; `sketches` is how many a tile has.
+    They have so many int32 columns and room for so many rows, and for so many runs with tiles and
+    sketches; `sketches` is how many a tile has.
     """
     counters = np.zeros(kernels.N_COUNTERS, np.int64)
     counters[kernels.NEWEST] = kernels.NEVER
@@ -74,10 +78,11 @@ def empty_tables(
         "tiles": (kernels.TILE_WIDTH, np.int64),
         "sketches": (sketches * kernels.REGISTERS, np.uint8),
     }
-    room = dict(zip(shapes, rows, strict=False))  # of pools: none yet
-    stored = {
-        name: np.empty((room.get(name, 0), width), dtype) for name, (width, dtype) in shapes.items()
-    }
+    runs, of_tiles = pools
+    room = dict(
+        zip(shapes, (*rows, *(5 * (runs,)), runs * kernels.MOST_TILES, of_tiles), strict=True)
+    )
+    stored = {name: np.empty((room[name], width), dtype) for name, (width, dtype) in shapes.items()}
     return tables_of(stored, counters)
 
 
@@ -100,6 +105,7 @@ def tables_of(
         else _hashed(slots64, kernels.S_KEY, int(counters[kernels.N_SLOTS])),
         counters=counters,
         chain=np.empty(kernels.HOT, np.int32),
+        exact=np.empty(2 * kernels.EXACT, np.int32),
         work=np.empty(
             (kernels.MOST_TILES + kernels.EXACT // kernels.TILE_EVENTS, kernels.TILE_WIDTH),
             np.int64,

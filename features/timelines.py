@@ -1,8 +1,4 @@
-"""What a shared store keeps of an event, as bytes: the layout, and back into columns.
-
-`features/redis_state.lua` says what the records look like. Which facts of an order stand in the
-timeline of an entity follows from the plan: those that its accumulators read, and no others.
-"""
+"""What a shared store keeps of an event: into bytes, and back into columns."""
 
 # ruff: noqa: PLR0917 numba passes positional arguments
 from dataclasses import dataclass
@@ -10,93 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from features import kernels
 from features.columns import EventColumns
 from features.declare import ENTITIES
-from features.plan import Plan
-
-HEADER_BYTES, EVENT_BYTES, RECORD_BYTES, ORDER_BYTES, OUTCOME_BYTES = 12, 25, 17, 20, 17
-MEASURE_BYTES = 12  # unit price, quantity
-FACTS_BYTES = MEASURE_BYTES + 8 * len(ENTITIES)
-
-_MEASURED = (kernels.SUM, kernels.MAX)
-_CARRIED = (kernels.DISTINCT, kernels.SAME, kernels.LATEST_VALUE, kernels.CHANGES)
-_PLAIN = (kernels.COUNT, kernels.LAST, kernels.FIRST, kernels.TILED)
+from features.timeline_layout import (
+    FACTS_BYTES,
+    HEADER_BYTES,
+    MEASURE_BYTES,
+    ORDER_BYTES,
+    OUTCOME_BYTES,
+    RECORD_BYTES,
+    TimelineLayout,
+)
 
 _event = np.dtype([("key", "<i8"), ("kind", "u1"), ("time", "<i8"), ("floor", "<i8")])
 _facts = np.dtype([("price", "<i8"), ("quantity", "<i4"), ("keys", "<u8", (len(ENTITIES),))])
-
-
-@dataclass(frozen=True)
-class TimelineLayout:
-    """Entities are numbered as in the plan. The first of two is orders, the second outcomes."""
-
-    spec: str  # for the server
-    entity_column: np.ndarray  # (E,) column of each entity in EventColumns.entity_key
-    entity_of_letter: np.ndarray  # (256,) of the byte that names an entity in a key
-    width: np.ndarray  # (E, 2) bytes of a record, 0: there are none
-    measured: np.ndarray  # (E,) whether order records carry the measures
-    carried: np.ndarray  # (E, 2, E) entities whose keys a record carries, in sequence; -1 ends
-    reach: np.ndarray  # (E, 2) ms, the longest window
-
-
-def timeline_layout(plan: Plan) -> TimelineLayout:
-    """The layout that serves every accumulator of a plan."""
-    program = plan.program
-    n = len(plan.entities)
-    measured = np.zeros(n, np.int64)
-    carries: list[tuple[set[int], set[int]]] = [(set(), set()) for _ in range(n)]
-    reach = np.zeros((n, 2), np.int64)
-    for walk, entity in enumerate(program.walk_entity.tolist()):
-        of = 1 - int(program.walk_over_orders[walk])
-        reach[entity, of] = max(reach[entity, of], program.walk_windows[walk].max())
-        first = int(program.walk_first[walk])
-        for a in range(first, first + int(program.walk_n[walk])):
-            op, arg = int(program.op[a]), int(program.arg[a])
-            if op in _MEASURED:
-                measured[entity] = 1
-            elif op in _CARRIED:
-                carries[entity][of].add(arg)
-            elif op == kernels.CIRCLE:
-                account, *through = program.circle[:3].tolist()
-                carries[entity][of].add(account)
-                for other in through:
-                    carries[other][0].add(account)
-                    reach[other, 0] = max(reach[other, 0], program.circle[3])
-            elif op not in _PLAIN:
-                raise ValueError(f"no layout is known for accumulator operation {op}")
-    width = np.zeros((n, 2), np.int64)
-    carried = np.full((n, 2, n), -1, np.int64)
-    spec = ""
-    for entity in range(n):
-        texts = []
-        for of, chains in enumerate((program.order_chain, program.outcome_chain)):
-            if chains[entity] < 0:
-                texts.append("-")
-                continue
-            others = sorted(carries[entity][of] - {entity})
-            carried[entity, of, : len(others)] = others
-            slices = [(1, MEASURE_BYTES)] if of == 0 and measured[entity] else []
-            for other in others:
-                start = MEASURE_BYTES + 8 * int(program.entity_column[other]) + 1
-                if slices and slices[-1][1] == start - 1:
-                    slices[-1] = (slices[-1][0], start + 7)
-                else:
-                    slices.append((start, start + 7))
-            width[entity, of] = RECORD_BYTES + sum(stop - start + 1 for start, stop in slices)
-            texts.append(",".join(f"{start}-{stop}" for start, stop in slices) or "=")
-        column = int(program.entity_column[entity])
-        spec += f"{_letter(column)} {column} {texts[0]} {texts[1]};"
-    letters = np.full(256, -1, np.int64)
-    for entity, column in enumerate(program.entity_column.tolist()):
-        letters[ord(_letter(column))] = entity
-    return TimelineLayout(
-        spec, program.entity_column.astype(np.int64), letters, width, measured, carried, reach
-    )
-
-
-def _letter(column: int) -> str:
-    return "abcdefghij"[column]  # "o" is for orders
 
 
 def packed_events(events: EventColumns, floor: np.ndarray) -> tuple[bytes, bytes]:
@@ -135,34 +58,67 @@ def read_orders(
     return facts, outcomes
 
 
-def read_timelines(
-    layout: TimelineLayout, names: bytes, timelines: list[bytes], since: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Records of timelines as `kernels.enter_timelines` takes them.
+@dataclass(frozen=True)
+class Timelines:
+    """Timelines as they are stored, side by side."""
+
+    buffer: np.ndarray  # uint8
+    ends: np.ndarray  # (N,) where each ends in the buffer
+    entity: np.ndarray  # (N,)
+    key: np.ndarray  # (N,) int64
+    is_long: np.ndarray  # (N,) int64, 1 where every single event may matter to what is folded
+
+
+def timelines_of(
+    layout: TimelineLayout, names: bytes, timelines: list[bytes], long: np.ndarray
+) -> Timelines:
+    """Timelines side by side.
 
     Args:
         layout: of the store.
         names: keys of the timelines, all of one length; the last 9 bytes are the letter of the
             entity and its key.
         timelines: as they are stored, or nothing.
-        since: (E, 2) times; earlier records are left out.
+        long: numbers of the long ones.
+    """
+    n = len(timelines)
+    named = np.frombuffer(names, np.uint8).reshape(n, len(names) // max(n, 1))
+    is_long = np.zeros(n, np.int64)
+    is_long[long] = 1
+    return Timelines(
+        np.frombuffer(b"".join(timelines), np.uint8),
+        np.cumsum(np.fromiter(map(len, timelines), np.int64, n)),
+        layout.entity_of_letter[named[:, -9]] if n else np.zeros(0, np.int64),
+        np.ascontiguousarray(named[:, -8:]).view(np.int64).ravel() if n else np.zeros(0, np.int64),
+        is_long,
+    )
+
+
+def read_timelines(
+    layout: TimelineLayout, timelines: Timelines, since: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Records of timelines as `kernels.enter_timelines` takes them.
+
+    Args:
+        layout: of the store.
+        timelines: as they are stored.
+        since: (2, E, 2) times, of short timelines and of long ones; earlier records are left out.
 
     Returns:
         The records, and the number of the first timeline that is damaged, or -1.
     """
-    buffer = np.frombuffer(b"".join(timelines), np.uint8)
-    ends = np.cumsum(np.fromiter(map(len, timelines), np.int64, len(timelines)))
-    if not timelines:
-        return np.zeros((0, 6 + len(layout.entity_column)), np.int64), -1
-    named = np.frombuffer(names, np.uint8).reshape(len(timelines), -1)
-    entity = layout.entity_of_letter[named[:, -9]]
-    own_key = np.ascontiguousarray(named[:, -8:]).view(np.int64).ravel()
-    count, damaged = _count_records(buffer, ends, entity, layout.width, since)
+    buffer, ends, entity, own_key = (
+        timelines.buffer,
+        timelines.ends,
+        timelines.entity,
+        timelines.key,
+    )
+    count, damaged = _count_records(buffer, ends, entity, layout.width, timelines.is_long, since)
     records = np.zeros((count, 6 + len(layout.entity_column)), np.int64)
     if damaged < 0:
         _parse_timelines(
             buffer, ends, entity, own_key, layout.width, layout.measured,
-            layout.carried, since, records,
+            layout.carried, timelines.is_long, since, records,
         )  # fmt: skip
     return records, damaged
 
@@ -214,7 +170,7 @@ def _first_record(buffer, start):
 
 
 @njit(cache=True, nogil=True)
-def _count_records(buffer, ends, entity, width, since):
+def _count_records(buffer, ends, entity, width, is_long, since):
     """How many records are to be read, and the first timeline that does not end with one."""
     count = 0
     start = 0
@@ -230,7 +186,7 @@ def _count_records(buffer, ends, entity, width, since):
                 bytes_ = width[entity[i], of]
                 if bytes_ == 0:
                     return count, i
-                if _integer(buffer, at + 9) >= since[entity[i], of]:
+                if _integer(buffer, at + 9) >= since[is_long[i], entity[i], of]:
                     count += 1
                 at += bytes_
             if at != ends[i]:
@@ -240,7 +196,9 @@ def _count_records(buffer, ends, entity, width, since):
 
 
 @njit(cache=True, nogil=True)
-def _parse_timelines(buffer, ends, entity, own_key, width, measured, carried, since, records):
+def _parse_timelines(
+    buffer, ends, entity, own_key, width, measured, carried, is_long, since, records
+):  # fmt: skip
     n = 0
     start = 0
     for i in range(len(ends)):
@@ -251,7 +209,7 @@ def _parse_timelines(buffer, ends, entity, own_key, width, measured, carried, si
             of = 0 if kind == 0 else 1
             time = _integer(buffer, at + 9)
             following = at + width[own, of]
-            if time >= since[own, of]:
+            if time >= since[is_long[i], own, of]:
                 records[n, 0] = own
                 records[n, 1] = kind
                 records[n, 2] = _integer(buffer, at)
@@ -271,3 +229,41 @@ def _parse_timelines(buffer, ends, entity, own_key, width, measured, carried, si
                 n += 1
             at = following
         start = ends[i]
+
+
+def packed_records(layout: TimelineLayout, records: np.ndarray) -> bytes:
+    """Records of one timeline, as `kernels.enter_timelines` takes them, as they are stored."""
+    if not len(records):
+        return b""
+    of = (records[:, 1] != 0).astype(np.int64)
+    buffer = np.zeros(int(layout.width[records[0, 0], of].sum()), np.uint8)
+    _pack_records(records, layout.measured, layout.carried, buffer)
+    return buffer.tobytes()
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _put_integer(buffer, at, value, n):
+    for i in range(n):
+        buffer[at + i] = np.uint64(value) >> np.uint64(8 * i) & np.uint64(255)
+
+
+@njit(cache=True, nogil=True)
+def _pack_records(records, measured, carried, buffer):
+    at = 0
+    for record in records:
+        own, kind = record[0], record[1]
+        _put_integer(buffer, at, record[2], 8)
+        buffer[at + 8] = kind
+        _put_integer(buffer, at + 9, record[3], 8)
+        at += RECORD_BYTES
+        of = 0 if kind == 0 else 1
+        if of == 0 and measured[own]:
+            _put_integer(buffer, at, record[4], 8)
+            _put_integer(buffer, at + 8, record[5], 4)
+            at += MEASURE_BYTES
+        for j in range(carried.shape[2]):
+            other = carried[own, of, j]
+            if other < 0:
+                break
+            _put_integer(buffer, at, record[6 + other], 8)
+            at += 8

@@ -38,6 +38,6 @@ def new_state(request: pytest.FixtureRequest) -> NewState:
 
     def new(feature_set: FeatureSet, horizon_ms: int = HORIZON_MS) -> FeatureState:
         prefix = f"features-{os.getpid()}-{next(_numbers)}-"
-        return RedisState(client, feature_set, horizon_ms, prefix=prefix, trim_from_bytes=64)
+        return RedisState(client, feature_set, horizon_ms, prefix=prefix, long_bytes=64)
 
     return new

@@ -1,5 +1,6 @@
 """Entity values with more orders than are kept exact: estimates within their bounds, and flagged."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from features.columns import EventColumns
 from features.declare import ENTITIES, OUTCOME_CODES
 from features.feature_set import feature_set
 from features.memory import HORIZON_MS, InMemoryState
+from features.redis_state import RedisState
+from tests.features.conftest import NewState
 
 FEATURES = feature_set()
 START, MINUTE, HOUR, DAY = 1_740_000_000_000, 60_000, 3_600_000, 86_400_000
@@ -97,10 +100,15 @@ class Truth:
         return upto - np.searchsorted(self.expired, self.time - window)
 
 
-@pytest.fixture(scope="module")
-def busy() -> tuple[Truth, np.ndarray]:
+@pytest.fixture(scope="module", params=["memory", "redis"])
+def busy(request: pytest.FixtureRequest) -> tuple[Truth, np.ndarray]:
     events = hot_events(6_000, 2 * DAY)
-    return Truth(events), InMemoryState(FEATURES).apply(events)
+    if request.param == "memory":
+        state = InMemoryState(FEATURES)
+    else:
+        client = request.getfixturevalue("valkey_client")
+        state = RedisState(client, FEATURES, prefix=f"busy-{os.getpid()}-")
+    return Truth(events), state.apply(events)
 
 
 @pytest.mark.parametrize(
@@ -145,10 +153,10 @@ def test_different_values_are_estimated_to_a_tenth_and_few_are_exact(busy) -> No
     np.testing.assert_array_equal(column(vectors, "device_accounts_24h")[100:], 5)
 
 
-def test_sums_and_largest_hold_at_least_what_the_window_holds() -> None:
+def test_sums_and_largest_hold_at_least_what_the_window_holds(new_state: NewState) -> None:
     events = hot_events(4_000, 3 * DAY)
     events.entity_key[:, ACCOUNT] = 5  # one bulk buyer
-    truth, vectors = Truth(events), InMemoryState(FEATURES).apply(events)
+    truth, vectors = Truth(events), new_state(FEATURES).apply(events)
     sums = np.concatenate([[0], np.cumsum(truth.amount)])
     first = np.searchsorted(truth.time, truth.time - DAY)
     exact = sums[:-1] - sums[np.minimum(first, np.arange(len(first)))]
@@ -176,18 +184,18 @@ def test_the_flag_tells_which_values_are_estimates(busy) -> None:
     assert column(vectors, "account_saturated").max() == 0
 
 
-def test_it_is_no_longer_saturated_when_the_crowd_is_out_of_the_window() -> None:
+def test_it_is_no_longer_saturated_when_the_crowd_is_out_of_the_window(new_state: NewState) -> None:
     events = hot_events(1_000, HOUR)
-    state = InMemoryState(FEATURES)
+    state = new_state(FEATURES)
     state.apply(events)
     vector = state.apply(one_more(events, 3, START + HOUR + 31 * DAY))
     assert column(vector, "device_saturated") == 0
     assert column(vector, "device_orders_24h") == 0
 
 
-def test_a_late_order_behind_the_tiles_is_counted() -> None:
+def test_a_late_order_behind_the_tiles_is_counted(new_state: NewState) -> None:
     events = hot_events(1_000, HOUR)
-    state = InMemoryState(FEATURES)
+    state = new_state(FEATURES)
     state.apply(events)
     for i, time in enumerate((START + 1, START - MINUTE, START + HOUR // 2)):
         state.apply(one_more(events, 11 + i, time))

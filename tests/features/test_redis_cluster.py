@@ -15,6 +15,7 @@ from features.redis_state import RedisState
 from features.state import StateLostError, StateUnavailableError
 from orders.events import Instant, Order, Outcome
 from tests.features.event_streams import FEATURE_SET, START, apply, columns, horizons, streams
+from tests.features.test_hot_keys import FEATURES, HOUR, hot_events, one_more, part
 from tests.support.valkey_cluster import ValkeyCluster
 
 
@@ -55,12 +56,27 @@ def test_a_cluster_gives_what_memory_gives(client: RedisCluster, key_prefix: str
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def equal(events: list[Order | Outcome], horizon_ms: int) -> None:
         prefix = f"{key_prefix}{next(numbers)}-"
-        state = RedisState(client, FEATURE_SET, horizon_ms, prefix=prefix, trim_from_bytes=64)
+        state = RedisState(client, FEATURE_SET, horizon_ms, prefix=prefix, long_bytes=64)
         memory = InMemoryState(FEATURE_SET, horizon_ms)
         np.testing.assert_array_equal(apply(state, events), apply(memory, events))
         assert state.unattributed == memory.unattributed
 
     equal()
+
+
+def test_a_cluster_folds_hot_timelines_and_counts_no_repeat_again(
+    client: RedisCluster, key_prefix: str
+) -> None:
+    events = hot_events(1_200, HOUR)
+    state, memory = RedisState(client, FEATURES, prefix=key_prefix), InMemoryState(FEATURES)
+    for start in range(0, len(events), 300):
+        some = part(events, start, min(start + 300, len(events)))
+        np.testing.assert_array_equal(state.apply(some), memory.apply(some))
+    for start in (0, len(events) - 100):  # folded, and still exact
+        some = part(events, start, start + 100)
+        np.testing.assert_array_equal(state.apply(some), memory.apply(some))
+    last = one_more(events, 5, START + HOUR)
+    np.testing.assert_array_equal(state.apply(last), memory.apply(last))
 
 
 def test_its_keys_are_on_every_node(cluster: ValkeyCluster, client, key_prefix: str) -> None:

@@ -317,7 +317,7 @@ def test_an_expiry_that_was_set_a_day_ago_is_set_again(valkey_client, key_prefix
 
 
 def test_a_timeline_is_cut_where_it_is_older_than_the_horizon(valkey_client, key_prefix) -> None:
-    state = RedisState(valkey_client, FEATURE_SET, prefix=key_prefix, trim_from_bytes=1_000)
+    state = RedisState(valkey_client, FEATURE_SET, prefix=key_prefix, long_bytes=1_000)
     memory = InMemoryState(FEATURE_SET)
     lengths = []
     for day in range(0, 400):
@@ -335,20 +335,29 @@ def test_a_timeline_is_replaced_only_as_it_was_read(valkey_client, key_prefix) -
     _, version = library()
     before = valkey_client.get(key)
     replace = [f"preempt_replace_{version}", 1, key]
-    assert valkey_client.fcall(*replace, 7, 20, b"tiles") == 0
+    tiles, records = bytes(32), before[12:]
+    assert valkey_client.fcall(*replace, 7, 20, tiles, records) == 0
     assert valkey_client.get(key) == before
     state.apply(columns(MORE))  # appends, which does not matter
     longer = valkey_client.get(key)
-    assert valkey_client.fcall(*replace, 0, len(before) - 12, b"tiles") == 1
+    assert valkey_client.fcall(*replace, 0, len(before) - 12, tiles, records) == 1
     assert valkey_client.get(key) == (
         (1).to_bytes(4, "little")
-        + (5).to_bytes(4, "little")
+        + len(tiles).to_bytes(4, "little")
         + before[8:12]
-        + b"tiles"
+        + tiles
+        + records
         + longer[len(before) :]
     )
     assert valkey_client.pttl(key) > HORIZON_MS
-    state.apply(columns([order("z", 20)]))  # tiles are skipped
+    memory = InMemoryState(FEATURE_SET)
+    for events in (SOME, MORE):
+        memory.apply(columns(events))
+    more = columns([order("z", 20)])
+    np.testing.assert_array_equal(state.apply(more), memory.apply(more))
+    valkey_client.setrange(key, 12 + 16, b"x")
+    with pytest.raises(StateCorruptedError, match="damaged"):
+        state.apply(columns([order("y", 21)]))
 
 
 def test_a_prefix_that_would_choose_the_slot_is_refused(valkey_client) -> None:
