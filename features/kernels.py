@@ -69,7 +69,7 @@ UNSEEN = -1  # none among the exact events, and tiles do not tell
 FEW = 12  # different values that are compared one by one; as many accounts make a circle
 
 TOUCHED = 12  # records of each chain that are fetched ahead of the walks
-HOT = 32  # records in a chain that make it a run
+HOT = 64  # records in a chain that make it a run
 BLOCK_BITS = 7
 EXACT = 1 << BLOCK_BITS  # events in a block; at least so many stay exact, twice as many are folded
 TILE_EVENTS = 8  # in a new tile
