@@ -39,6 +39,9 @@ _UNAVAILABLE = (
     RedisClusterException,
 )
 
+# A disk that is full, a function that does not end, too few replicas.
+_NOT_NOW = ("MISCONF", "BUSY", "NOREPLICAS")
+
 _LOST = (
     "the feature state in Redis is gone or was replaced: fill it with preempt backfill --store "
     "redis, then start the workers again"
@@ -228,6 +231,14 @@ def named_errors() -> Iterator[None]:
         if name == "WRONGTYPE":
             raise StateCorruptedError(
                 f"a key of the feature state has another type: {rest}"
+            ) from error
+        if name in _NOT_NOW:
+            raise StateUnavailableError(
+                f"the feature state in Redis cannot be used: {error}"
+            ) from error
+        if str(error).startswith("unknown command"):
+            raise StateUnavailableError(
+                "this Redis has no functions: Redis 7 or Valkey is needed"
             ) from error
         raise
 

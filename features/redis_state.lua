@@ -26,6 +26,7 @@ end
 
 local NOTHING = '\0\0\0\0\0\0\0\0'
 local HEADER_BYTES, META_BYTES, EVENT_BYTES, ORDER_BYTES, OUTCOME_BYTES = 12, 32, 25, 20, 17
+local MOST_OUTCOMES = 64 -- different ones of one order
 local REFRESH_HOURS = 24 -- an expiry that was set so long ago is set again
 local NEEDLE = 17 -- bytes of a record that tell it from every other one
 
@@ -267,6 +268,8 @@ local function take_outcome(context, work, order, kind_and_time, floor)
   if known then
     if context.alone or not order.placed then return 0 end
     mode = REPAIR
+  elseif #order.outcomes >= MOST_OUTCOMES * OUTCOME_BYTES then
+    return 0 -- as kernels.MOST_OUTCOMES in memory
   else
     local outcome = kind_and_time .. context.tag
     order.outcomes, order.more = order.outcomes .. outcome, order.more .. outcome

@@ -180,6 +180,17 @@ def test_a_full_redis_is_unavailable_until_there_is_room(impatient) -> None:
     np.testing.assert_array_equal(state.apply(columns(MORE)), second)
 
 
+def test_so_is_one_that_must_not_write_alone(impatient) -> None:
+    first, second = expected(SOME, MORE)
+    state = RedisState(impatient, FEATURE_SET)
+    np.testing.assert_array_equal(state.apply(columns(SOME)), first)
+    impatient.config_set("min-replicas-to-write", 1)
+    with pytest.raises(StateUnavailableError, match="replicas"):
+        state.apply(columns(MORE))
+    impatient.config_set("min-replicas-to-write", 0)
+    np.testing.assert_array_equal(state.apply(columns(MORE)), second)
+
+
 def test_so_is_a_replica(impatient) -> None:
     first, second = expected(SOME, MORE)
     state = RedisState(impatient, FEATURE_SET)

@@ -170,3 +170,10 @@ def test_an_order_later_than_the_horizon_leaves_no_trace(place, state) -> None:
 def test_absurd_amounts_stay_exact_up_to_the_cap(place) -> None:
     place("a", 0, account="u", quantity=1_000_000, unit_price=10**13)
     assert place("b", 1, account="u")["account_amount_24h"] == 10**13
+
+
+def test_an_order_takes_sixty_four_different_outcomes_and_no_more(place, meet) -> None:
+    place("a", 0, device="d")
+    for i in range(70):
+        meet("a", "expired", 1 + i)
+    assert place("b", MINUTE, device="d")["device_expired_24h"] == 64
