@@ -23,7 +23,7 @@ from features.declare import (
 )
 from features.feature_set import feature_set
 from features.memory import InMemoryState
-from tests.features.test_hot_keys import hot_events
+from tests.features.test_hot_keys import START, hot_events
 
 WINDOWS = {"5m": FIVE_MINUTES, "1h": HOUR, "24h": DAY}
 FEATURES = feature_set(
@@ -130,3 +130,26 @@ def test_the_first_and_last_order_of_a_window_are_found_in_tiles_too(made) -> No
     first = column(vectors, "device_seconds_since_first")
     assert (first >= (now - times[inside.first]) / 1_000).all()
     assert (first <= HOUR).all()
+
+
+@pytest.mark.parametrize(("later", "held"), [(0, 300), (1, 292)])
+def test_a_tile_counts_as_long_as_its_latest_order_is_inside_the_window(
+    later: int, held: int
+) -> None:
+    events = hot_events(300, HOUR)
+    orders = np.flatnonzero(events.kind == 0)
+    time = START + 1_000 * np.arange(300)
+    # One order more, an hour after the latest of the eight in the oldest tile.
+    time = np.append(time, time[kernels.TILE_EVENTS - 1] + 1_000 * HOUR + later)
+    rows = np.append(np.arange(300), 299)
+    events = EventColumns(
+        order_key=np.append(events.order_key[orders], np.uint64(5)),
+        time=time,
+        kind=np.zeros(301, np.int8),
+        entity_key=events.entity_key[rows],
+        quantity=events.quantity[rows],
+        unit_price=events.unit_price[rows],
+        order_values=np.zeros((301, 0)),
+    )
+    vectors = InMemoryState(FEATURES).apply(events)
+    assert vectors[-1, FEATURES.names.index("device_orders_1h")] == held

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from features import kernels
 from features.columns import event_columns_from_orders, event_columns_from_outcomes
 from features.feature_set import feature_set
 from features.memory import HORIZON_MS, InMemoryState
@@ -66,6 +67,14 @@ def test_of_two_orders_of_one_instant_the_one_applied_later_is_the_latest(place)
     place("a", 0, account="u", address="one")
     place("b", 0, account="u", address="two")
     assert place("c", 1, account="u", address="two")["address_changed"] == 0
+
+
+def test_so_it_is_among_many_orders(place) -> None:
+    for i in range(kernels.HOT + 6):
+        place(f"o{i}", i, account="u", address="one")
+    place("a", 1000, account="u", address="one")
+    place("b", 1000, account="u", address="two")
+    assert place("c", 1001, account="u", address="two")["address_changed"] == 0
 
 
 def test_a_missing_value_gives_missing_features_and_leaves_no_trace(place, state) -> None:
