@@ -61,6 +61,10 @@ def backfill(
     For example:
 
         preempt backfill data/history --out data/frame.parquet --until 2025-03-01T00:00:00Z
+        preempt backfill data/history --out data/frame.parquet --store redis
+
+    Into Redis it is slower by an order of magnitude, and begins with an empty state: after Ctrl-C
+    empty that Redis, or take another PREEMPT_TOPIC_PREFIX.
 
     Args:
         directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
