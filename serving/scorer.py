@@ -16,7 +16,7 @@ from serving.decisions import AsOf, Decision, Reason, feature_rows
 from serving.ledger import DecisionLedger
 from serving.policy import PASS, Policy, Verdicts
 from serving.reasons import model_reasons, rule_reasons
-from serving.rules import RuleMatcher
+from serving.rule_matcher import RuleMatcher
 
 
 class Scorer:

@@ -10,7 +10,8 @@ from features.feature_set import feature_set
 from orders.decision_table import TIERS
 from orders.errors import UserError
 from serving.policy import Policy, Verdicts
-from serving.rules import Rule, RuleMatcher, read_rules
+from serving.rule_matcher import RuleMatcher
+from serving.rules import Rule, read_rules
 
 POLICY = Policy.default()
 NOBODY = np.nan

@@ -7,7 +7,8 @@ from features.feature_set import feature_set
 from orders.errors import UserError
 from orders.events import Instant, Order
 from serving.policy import Policy
-from serving.rules import Rule, RuleMatcher, read_rules
+from serving.rule_matcher import RuleMatcher
+from serving.rules import Rule, read_rules
 
 FEATURE_SET = feature_set({"platform": "categorical", "lead_time": "numeric"})
 ATTRIBUTES = {"platform": "ios", "lead_time": 3.0}
