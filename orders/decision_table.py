@@ -47,12 +47,18 @@ DECISION_SCHEMA: dict[str, pl.DataType] = {
                 "points": pl.Float64(),
                 "text": pl.String(),
                 "text_zh": pl.String(),
+                "values": pl.String(),  # JSON
+                "snoozed": pl.Boolean(),
             }
         )
     ),
     "fast_lane": pl.Boolean(),
     "model": pl.String(),
     "rules": pl.String(),
+    "lists": pl.String(),
+    "shadow": pl.Struct({"rules": pl.String(), "points": pl.Float64(), "tier": pl.String()}),
     "propensity": pl.Float64(),
+    "explored": pl.Boolean(),
+    "softened_by": pl.List(pl.String()),
 }
 """The fields of a decision, in order."""

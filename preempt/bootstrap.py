@@ -83,8 +83,13 @@ def build_policy(settings: Settings) -> Policy:
     return Policy.load(settings.rules) if settings.rules else Policy.default()
 
 
-def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
+def build_scorer(settings: Settings, state_file: Path | None, *, guarded: bool = True) -> Scorer:
     """Features, model, rules and policy.
+
+    Args:
+        settings: where everything is.
+        state_file: a snapshot of the feature state to begin with; None: nothing is known.
+        guarded: whether the circuit breaker counts stops.
 
     Raises:
         UserError: the model, the rules, the snapshot or Redis cannot be had, or do not fit.
@@ -94,7 +99,7 @@ def build_scorer(settings: Settings, state_file: Path | None) -> Scorer:
     policy = build_policy(settings)
     state = _state(settings, features, state_file)
     try:
-        scorer = Scorer(features, state, model, policy, _ledger(settings))
+        scorer = Scorer(features, state, model, policy, _ledger(settings), guarded=guarded)
     except SignatureMismatchError as error:
         raise UserError(f"model {settings.model!r} does not fit: {error}; train it again") from None
     _warm(features, model, policy)

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from orders.events import Order, Outcome
 from orders.schema import write_schemas
+from serving.alerts import Alert
 from serving.decisions import Decision
 from streams.answers import DeadLetter
 
-MESSAGES = (Order, Outcome, Decision, DeadLetter)
+MESSAGES = (Order, Outcome, Decision, DeadLetter, Alert)
 
 if __name__ == "__main__":
     write_schemas(Path(sys.argv[1]), MESSAGES)

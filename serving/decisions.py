@@ -15,13 +15,16 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `code` is `rule:<name of the rule>`, `model:<name of the feature>`, or `model.score` for the
     model as a whole. The points of a model reason are its share in the model's points. The texts
-    are for risk officers, not for customers.
+    are for risk officers, not for customers: those read `serving.customer_words`.
     """
 
     code: str
-    points: float
+    points: float  # 0 of a hard rule
     text: str
     text_zh: str
+    # of a rule, where the order is not passed: what its condition read
+    values: dict[str, float | str | bool | None] | None = None
+    snoozed: bool = False  # the rule matched and did not count, for this entity is snoozed
 
 
 class AsOf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,6 +43,14 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         int
     ]  # by partition: the first offset of orders that the state lacks after the batch
     outcomes: list[int]  # the same of outcomes, before the batch
+
+
+class ShadowVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a version of the rules in shadow would have said; nobody acted on it."""
+
+    rules: str
+    points: float
+    tier: Tier
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -75,7 +86,13 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # by which versions
     model: str | None  # "name/version"; null without a model
     rules: str
+    lists: str | None = None  # version of the lists; null where there are none
+    shadow: ShadowVerdict | None = None
+
+    # what the policy was not left to decide alone
     propensity: float = 1.0  # the chance with which this action was chosen
+    explored: bool = False  # would have been frozen; see serving.exploration
+    softened_by: list[str] = []  # keys of the circuit breaker that were above their caps
 
 
 def feature_rows(vectors: np.ndarray) -> list[list[float | None]]:

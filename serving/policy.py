@@ -11,43 +11,48 @@ from collections.abc import Sequence
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 
 from orders.errors import UserError
-from serving.decisions import Action
+from serving.circuit_breaker import CircuitBreaker
+from serving.exploration import Exploration
 from serving.rules import Rule, read_rules
+from serving.tiers import CALL, FREEZE, PASS, TIER_OF_ACTION, Tiers, TiersFor, tiers_of_points
 
 T = TypeVar("T")
-
-PASS, CANCEL = 0, 4
-
-
-class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A tier begins at `from` points, that number included, and ends where the next begins."""
-
-    starts: float = msgspec.field(name="from")
-    action: Literal["verify_sms", "verify_call", "freeze"]
-
-
-class Tiers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where each tier begins; below the first an order passes."""
-
-    sms: Threshold
-    call: Threshold
-    freeze: Threshold
-
-    def __post_init__(self) -> None:
-        if not 0 < self.sms.starts <= self.call.starts <= self.freeze.starts:
-            raise ValueError("expected 0 < sms.from <= call.from <= freeze.from")
 
 
 class FastLane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Members from this level on pass whatever their points, save for non-overridable rules."""
 
     member_level: int
+
+
+class Weights(NamedTuple):
+    """What each of R rules does when it matches."""
+
+    points: np.ndarray  # (R,) float64
+    verify_points: np.ndarray  # (R,) float64, of rules on the side of verify, else 0
+    hard_tier: np.ndarray  # (R,) intp, the tier that the rule leads to by itself, else PASS
+    allows: np.ndarray  # (R,) bool, the rule accepts by itself
+    firm: np.ndarray  # (R,) bool, it is not overridable
+
+
+def weights_of(rules: Sequence[Rule]) -> Weights:
+    """The weights of rules, in their sequence."""
+    points = np.array([rule.points for rule in rules], np.float64)
+    verify = np.array([rule.side == "verify" for rule in rules], np.bool_)
+    tiers = [PASS if rule.action is None else TIER_OF_ACTION[rule.action] for rule in rules]
+    return Weights(
+        points=points,
+        verify_points=np.where(verify, points, 0.0),
+        hard_tier=np.array(tiers, np.intp),
+        allows=np.array([rule.action == "accept" for rule in rules], np.bool_),
+        firm=np.array([not rule.overridable for rule in rules], np.bool_),
+    )
 
 
 class Verdicts(NamedTuple):
@@ -58,19 +63,23 @@ class Verdicts(NamedTuple):
     points: np.ndarray  # float64, their sum
     tier: np.ndarray  # intp, an index into TIERS
     fast_lane: np.ndarray  # bool, passed as a member although a threshold was reached
+    hard: np.ndarray  # bool, a hard or a non-overridable rule takes part in what stops it
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """Rules, tiers and fast lane."""
+    """Rules, tiers and fast lane; what is explored, and when the circuit breaker trips."""
 
     rules: tuple[Rule, ...]
     tiers: Tiers
     fast_lane: FastLane
+    tiers_for: tuple[TiersFor, ...] = ()
+    exploration: Exploration = Exploration()
+    circuit_breaker: CircuitBreaker = CircuitBreaker()
 
     @staticmethod
     def default() -> "Policy":
         """The policy that ships with us."""
-        return _read(files("serving").joinpath("rules.toml").read_text("utf-8"), "rules.toml")
+        return Policy.parse(default_text(), "rules.toml")
 
     @staticmethod
     def load(path: Path) -> "Policy":
@@ -79,13 +88,20 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
             UserError: when it cannot be read; the message names the place and what is wrong.
         """
-        try:
-            text = path.read_text("utf-8")
-        except OSError as error:
-            raise UserError(f"cannot read the rules in {path}: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-        return _read(text, str(path))
+        return Policy.parse(read_text(path), str(path))
+
+    @staticmethod
+    def parse(text: str, source: str) -> "Policy":
+        """Read a policy.
+
+        Args:
+            text: TOML.
+            source: what to call it in errors.
+
+        Raises:
+            UserError: the message names the place and what is wrong.
+        """
+        return _parse(text, source)
 
     @cached_property
     def version(self) -> str:
@@ -95,69 +111,112 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         )
         return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:12]
 
-    @property
-    def actions(self) -> tuple[Action, ...]:
-        """The action of each tier, in the order of TIERS."""
-        tiers = self.tiers
-        return "accept", tiers.sms.action, tiers.call.action, tiers.freeze.action, "cancel"
-
     def judge(
         self,
         matched: np.ndarray,
-        rules: Sequence[Rule],
+        weights: Weights,
         model_points: np.ndarray | None,
         member_level: np.ndarray,
+        starts: np.ndarray | None = None,
     ) -> Verdicts:
         """Judge n orders.
 
+        The sides have a fixed precedence. A hard rule that is not overridable comes first; then
+        the fast lane and hard rules that allow; then hard rules that block; hard rules that verify;
+        points at last. Points of the side of verify lead to the tier call at most.
+
         Args:
-            matched: (n, R) bool, which rule matches which order.
-            rules: the R rules.
+            matched: (n, R) bool, which rule counts for which order.
+            weights: of the R rules.
             model_points: (n,) float64, or None without a model.
             member_level: (n,) float64, NaN where unknown.
+            starts: (n, 3) float64, where the tiers of each order begin; None: the default ones.
         """
-        rule_points = matched @ np.array([rule.points for rule in rules], dtype=np.float64)
+        if starts is None:
+            starts = np.array(self.tiers.starts)
+        rule_points = matched @ weights.points
         if model_points is None:
             model_points = np.zeros(len(matched))
         # Rounded before they are summed, so that the numbers people read add up.
         model_points = np.round(model_points, 1)
         points = np.round(rule_points + model_points, 1)
-        starts = [self.tiers.sms.starts, self.tiers.call.starts, self.tiers.freeze.starts]
-        tier = np.searchsorted(starts, points, side="right")
-        hard = np.array([rule.action == "cancel" for rule in rules], dtype=bool)
-        tier[matched[:, hard].any(axis=1)] = CANCEL
-        firm = np.array([not rule.overridable for rule in rules], dtype=bool)
-        fast_lane = (
-            (tier != PASS)
-            & (member_level >= self.fast_lane.member_level)
-            & ~matched[:, firm].any(axis=1)
+        tier = tiers_of_points(points, starts)
+        if weights.verify_points.any():
+            firmly = np.round(points - matched @ weights.verify_points, 1)
+            tier = np.where(tiers_of_points(firmly, starts) < FREEZE, np.minimum(tier, CALL), tier)
+        of_points = tier
+        if weights.hard_tier.any():
+            tier = np.maximum(tier, (matched * weights.hard_tier).max(axis=1, initial=PASS))
+        firm = matched[:, weights.firm].any(axis=1)
+        member = (tier != PASS) & (member_level >= self.fast_lane.member_level) & ~firm
+        allowed = matched[:, weights.allows].any(axis=1) & ~firm
+        tier = np.where(member | allowed, PASS, tier)
+        fast_lane = member & ~allowed
+        return Verdicts(
+            rule_points, model_points, points, tier, fast_lane, firm | (tier > of_points)
         )
-        tier[fast_lane] = PASS
-        return Verdicts(rule_points, model_points, points, tier, fast_lane)
 
 
-def _read(text: str, source: str) -> Policy:
+def default_text() -> str:
+    """The policy file that ships with us."""
+    return files("serving").joinpath("rules.toml").read_text("utf-8")
+
+
+def read_text(path: Path) -> str:
+    """The text of a policy file.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return path.read_text("utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read the rules in {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
+
+
+_PARTS = ("rules", "tiers", "tiers_for", "fast_lane", "exploration", "circuit_breaker")
+
+
+def _parse(text: str, source: str) -> Policy:
     try:
         content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is not valid TOML: {error}") from None
-    unknown = sorted(content.keys() - {"rules", "tiers", "fast_lane"})
+    except RecursionError:
+        raise UserError(f"{source} is not valid TOML: it is nested too deeply") from None
+    unknown = sorted(content.keys() - set(_PARTS))
     if unknown:
-        raise UserError(f"{source}: unknown part {unknown[0]!r}; use rules, tiers, fast_lane")
+        raise UserError(f"{source}: unknown part {unknown[0]!r}; use {', '.join(_PARTS)}")
     tables = content.get("rules", [])
     if not isinstance(tables, list):
         raise UserError(f"{source}: rules must be written as [[rules]]")
+    others = _converted(content.get("tiers_for", []), "tiers_for", tuple[TiersFor, ...], source)
+    for name in ("merchants", "channels"):
+        keys = [key for tiers in others for key in getattr(tiers, name)]
+        if twice := sorted({key for key in keys if keys.count(key) > 1}):
+            raise UserError(f"{source}: [[tiers_for]]: {twice[0]!r} is in {name} twice")
     return Policy(
         rules=read_rules(tables, source),
         tiers=_part(content, "tiers", Tiers, source),
+        tiers_for=others,
         fast_lane=_part(content, "fast_lane", FastLane, source),
+        exploration=_converted(content.get("exploration", {}), "exploration", Exploration, source),
+        circuit_breaker=_converted(
+            content.get("circuit_breaker", {}), "circuit_breaker", CircuitBreaker, source
+        ),
     )
 
 
 def _part(content: dict[str, Any], name: str, type_: type[T], source: str) -> T:
     if name not in content:
         raise UserError(f"{source}: the part [{name}] is missing; copy it from the default rules")
+    return _converted(content[name], name, type_, source)
+
+
+def _converted(table: Any, name: str, type_: type[T], source: str) -> T:
     try:
-        return msgspec.convert(content[name], type_)
+        return msgspec.convert(table, type_)
     except msgspec.ValidationError as error:
         raise UserError(f"{source}: [{name}]: {error}") from None

@@ -2,32 +2,45 @@
 
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet
 from models.explain import top_reasons
 from orders.events import Order
 from serving.decisions import Reason
-from serving.rules import Rule
+from serving.prepared_policy import Judged, PreparedPolicy
+from serving.tiers import PASS
 from serving.words import MODEL_WORDS, words
 
 MODEL_SCORE = "model.score"  # no feature is called so: theirs are model:<name>
 
 
-def rule_reasons(matched: np.ndarray, rules: Sequence[Rule]) -> list[list[Reason]]:
+def rule_reasons(judged: Judged, prepared: PreparedPolicy) -> list[list[Reason]]:
     """Per order the rules that matched, with the points of each.
 
+    Where the order is not passed a reason has the values that the rule read.
+
     Args:
-        matched: (n, R) bool.
-        rules: the R rules.
+        judged: what the policy says about n orders.
+        prepared: the policy.
     """
-    reasons: list[list[Reason]] = [[] for _ in range(len(matched))]
+    hits, snoozed, _ = judged.matched
+    stopped = judged.verdicts.tier != PASS
+    rules = prepared.matcher.rules
+    reasons: list[list[Reason]] = [[] for _ in range(len(hits))]
     known = [
         Reason(code=f"rule:{rule.name}", points=rule.points, text=rule.title, text_zh=rule.title_zh)
         for rule in rules
     ]
-    for order, rule in zip(*(axis.tolist() for axis in matched.nonzero()), strict=True):
-        reasons[order].append(known[rule])
+    for order, rule in zip(*(axis.tolist() for axis in hits.nonzero()), strict=True):
+        reason = known[rule]
+        if snoozed[order, rule]:
+            reason = msgspec.structs.replace(reason, points=0.0, snoozed=True)
+        if stopped[order]:
+            values = prepared.values_read(judged, order, rule)
+            reason = msgspec.structs.replace(reason, values=values)
+        reasons[order].append(reason)
     return reasons
 
 

@@ -12,11 +12,17 @@ from models.points import model_points
 from models.risk_model import RiskModel
 from orders.decision_table import TIERS
 from orders.events import Order, Outcome
-from serving.decisions import AsOf, Decision, Reason, feature_rows
+from serving.alerts import Alert, circuit_breaker_tripped, order_stopped
+from serving.circuit_breaker import StopCounts
+from serving.decisions import AsOf, Decision, Reason, ShadowVerdict, feature_rows
+from serving.final_tiers import final_tiers
 from serving.ledger import DecisionLedger
-from serving.policy import PASS, Policy, Verdicts
+from serving.lists import EntityLists
+from serving.policy import Policy
+from serving.prepared_policy import Judged, PreparedPolicy
 from serving.reasons import model_reasons, rule_reasons
-from serving.rule_matcher import RuleMatcher
+from serving.rule_matcher import RuleInput
+from serving.tiers import PASS
 
 
 class Scorer:
@@ -29,6 +35,7 @@ class Scorer:
         policy: rules, tiers and fast lane.
         ledger: remembers decisions, so that an order that comes again gets the same one; None
             where orders are known to come once.
+        guarded: whether the circuit breaker counts stops; False where history is decided again.
 
     Raises:
         SignatureMismatchError: the model was trained on another feature set.
@@ -42,6 +49,8 @@ class Scorer:
         model: RiskModel | None,
         policy: Policy,
         ledger: DecisionLedger | None = None,
+        *,
+        guarded: bool = True,
     ) -> None:
         if model is not None:
             model.signature.require(feature_set.hash, feature_set.names)
@@ -49,9 +58,45 @@ class Scorer:
         self._state = state
         self._model = model
         self._model_name = None if model is None else f"{model.name}/{model.version}"
-        self._policy = policy
-        self._matcher = RuleMatcher(policy.rules, feature_set)
         self._ledger = ledger
+        self._lists = EntityLists()
+        self._shadow: PreparedPolicy | None = None
+        self._alerts: list[Alert] = []
+        self._prepared = self.prepare(policy)
+        self._stops = StopCounts(policy.circuit_breaker) if guarded else None
+
+    def prepare(self, policy: Policy) -> PreparedPolicy:
+        """A policy compiled for this scorer; changes nothing, and may be called from any thread.
+
+        Raises:
+            UserError: a rule cannot be used with these features.
+        """
+        return PreparedPolicy(policy, self.feature_set)
+
+    def switch(self, prepared: PreparedPolicy) -> None:
+        """Decide by another policy from now on; what the circuit breaker has counted stays."""
+        caps = prepared.policy.circuit_breaker
+        if self._stops is not None and caps != self._stops.breaker:
+            self._stops = StopCounts(caps)
+        self._prepared = prepared
+
+    def switch_shadow(self, prepared: PreparedPolicy | None) -> None:
+        """Write what another policy would say into the decisions from now on; None: no more."""
+        self._shadow = prepared
+
+    def switch_lists(self, lists: EntityLists) -> None:
+        """Use these lists from now on."""
+        self._lists = lists
+
+    @property
+    def rules_version(self) -> str:
+        """The version of the policy that decides."""
+        return self._prepared.version
+
+    def take_alerts(self) -> list[Alert]:
+        """The alerts since this was called last."""
+        alerts, self._alerts = self._alerts, []
+        return alerts
 
     def decide(
         self, orders: Sequence[Order], *, now: int, as_of: AsOf | None = None
@@ -109,44 +154,54 @@ class Scorer:
         return {decision.order_id: decision for decision in recalled if decision is not None}
 
     def _decide_fresh(self, orders: list[Order], now: int, as_of: AsOf | None) -> list[Decision]:
-        vectors = self._state.apply(event_columns_from_orders(orders, self.feature_set))
+        events = event_columns_from_orders(orders, self.feature_set)
+        vectors = self._state.apply(events)
         probability = points = None
         if self._model is not None:
             probability = self._model.predict(vectors)
             points = model_points(probability)
-        matched = self._matcher.match(vectors, orders, probability)
-        verdicts = self._policy.judge(matched, self._matcher.rules, points, _member_level(orders))
+        chunk = RuleInput(orders, vectors, events.entity_key, probability, self._lists)
+        prepared = self._prepared
+        judged = prepared.judge(chunk, points)
+        final = final_tiers(prepared, judged, orders, now, self._stops)
         rows = zip(
             orders,
             feature_rows(vectors),
             [None] * len(orders) if probability is None else probability.tolist(),
-            *(column.tolist() for column in verdicts),
-            self._reasons(orders, vectors, matched, verdicts),
+            *(column.tolist() for column in judged.verdicts[:3]),
+            judged.verdicts.fast_lane.tolist(),
+            judged.table.tolist(),
+            final.tier,
+            final.propensity,
+            final.explored,
+            final.softened_by,
+            self._reasons(orders, vectors, prepared, judged),
+            self._shadow_verdicts(chunk, points),
             strict=True,
         )
-        actions, feature_hash, rules = (
-            self._policy.actions,
-            self.feature_set.hash,
-            self._policy.version,
-        )
-        return [
+        decisions = [
             Decision(
                 order_id=order.order_id,
                 event_time=int(order.event_time),
                 decided_time=now,
                 features=features,
-                feature_hash=feature_hash,
+                feature_hash=self.feature_set.hash,
                 as_of=as_of and msgspec.structs.replace(as_of, position=position),
                 probability=chance,
                 rule_points=of_rules,
                 model_points=of_model,
                 points=total,
                 tier=TIERS[tier],
-                action=actions[tier],
+                action=prepared.action(table, tier),
                 reasons=reasons,
                 fast_lane=fast_lane,
                 model=self._model_name,
-                rules=rules,
+                rules=prepared.version,
+                lists=self._lists.version,
+                shadow=shadow,
+                propensity=propensity,
+                explored=explored,
+                softened_by=softened_by,
             )
             for position, (
                 order,
@@ -155,16 +210,46 @@ class Scorer:
                 of_rules,
                 of_model,
                 total,
-                tier,
                 fast_lane,
+                table,
+                tier,
+                propensity,
+                explored,
+                softened_by,
                 reasons,
+                shadow,
             ) in enumerate(rows)
+        ]
+        self._alerts += [
+            circuit_breaker_tripped(tripped, prepared.policy.circuit_breaker, now)
+            for tripped in final.tripped
+        ]
+        for decision, table in zip(decisions, judged.table.tolist(), strict=True):
+            if decision.tier != "pass" and prepared.notifies(table, TIERS.index(decision.tier)):
+                self._alerts.append(order_stopped(decision, now))
+        return decisions
+
+    def _shadow_verdicts(
+        self, chunk: RuleInput, points: np.ndarray | None
+    ) -> list[ShadowVerdict] | list[None]:
+        shadow = self._shadow
+        if shadow is None:
+            return [None] * len(chunk.orders)
+        verdicts = shadow.judge(chunk, points).verdicts
+        return [
+            ShadowVerdict(rules=shadow.version, points=total, tier=TIERS[tier])
+            for total, tier in zip(verdicts.points.tolist(), verdicts.tier.tolist(), strict=True)
         ]
 
     def _reasons(
-        self, orders: list[Order], vectors: np.ndarray, matched: np.ndarray, verdicts: Verdicts
+        self,
+        orders: list[Order],
+        vectors: np.ndarray,
+        prepared: PreparedPolicy,
+        judged: Judged,
     ) -> list[list[Reason]]:
-        reasons = rule_reasons(matched, self._matcher.rules)
+        reasons = rule_reasons(judged, prepared)
+        verdicts = judged.verdicts
         stopped = np.flatnonzero((verdicts.tier != PASS) & (verdicts.model_points > 0))
         if self._model is not None and len(stopped):
             # Contributions are for people: only orders that are stopped get them,
@@ -182,8 +267,3 @@ class Scorer:
             if len(several) > 1:
                 several.sort(key=lambda reason: -reason.points)
         return reasons
-
-
-def _member_level(orders: Sequence[Order]) -> np.ndarray:
-    levels = [np.nan if order.member_level is None else order.member_level for order in orders]
-    return np.array(levels, dtype=np.float64)

@@ -186,11 +186,11 @@ def scoring_app(
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
-        # Dead letters are safe before the first decision goes out: the newest decision of a
+        # Dead letters and alerts are safe before the first decision goes out: the newest decision of a
         # partition says that everything up to it has been answered.
-        dead = [each for each in answers if each.topic == topics.dead_letter]
-        decisions = [each for each in answers if each.topic != topics.dead_letter]
-        for some in (dead, decisions):
+        decisions = [each for each in answers if each.topic == topics.decisions]
+        others = [each for each in answers if each.topic != topics.decisions]
+        for some in (others, decisions):
             for each in some:
                 producer.produce(
                     each.topic,

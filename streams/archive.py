@@ -17,7 +17,7 @@ from orders.decision_table import DECISION_SCHEMA
 from orders.decoding import Decoded, decode_orders, decode_outcomes
 from orders.events import Order
 from orders.tables import TIME, frame_from_orders, frame_from_outcomes
-from serving.decisions import Decision, decision_decoder
+from serving.decisions import Decision, Reason, decision_decoder
 from streams.answers import source_of
 from streams.archive_table import ArchiveTable
 from streams.chunks import Chunk, Record
@@ -160,12 +160,19 @@ def decision_frame(decisions: Sequence[Decision]) -> pl.DataFrame:
     for name, dtype in DECISION_SCHEMA.items():
         values = [getattr(decision, name) for decision in decisions]
         if name == "reasons":
-            values = [[msgspec.structs.asdict(reason) for reason in each] for each in values]
-        elif name == "as_of":
+            values = [[_reason_row(reason) for reason in each] for each in values]
+        elif name in ("as_of", "shadow"):
             values = [None if each is None else msgspec.structs.asdict(each) for each in values]
         physical = pl.Int64() if dtype == TIME else dtype
         columns.append(pl.Series(name, values, dtype=physical, strict=False).cast(dtype))
     return pl.DataFrame(columns)
+
+
+def _reason_row(reason: Reason) -> dict[str, Any]:
+    row = msgspec.structs.asdict(reason)
+    if reason.values is not None:
+        row["values"] = msgspec.json.encode(reason.values).decode()
+    return row
 
 
 def _log(records: Sequence[tuple[int, Record]]) -> list[pl.Series]:

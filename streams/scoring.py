@@ -9,6 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from orders.decoding import Decoded, decode_orders, decode_outcomes
+from serving.alerts import alert_encoder
 from serving.decisions import AsOf, decision_encoder
 from serving.scorer import Scorer
 from streams.answers import SOURCE_HEADER, Answer, Source, dead_letter, dead_letter_encoder
@@ -53,8 +54,8 @@ class Scoring:
             as_of: where the feature state stands; it travels with the decisions.
 
         Returns:
-            A decision or a dead letter for each record; decisions of a partition in the order of
-            the offsets, so that the newest one tells how far the partition has been answered.
+            A decision or a dead letter for each record, and alerts; decisions of a partition in the
+            order of the offsets, so that the newest one tells how far the partition has been answered.
         """
         taken, answers = self._take(chunks, decode_orders)
         # A backlog is not read in time order; of one moment, what came first is first.
@@ -76,7 +77,14 @@ class Scoring:
             for (source, order), decision in zip(taken, decisions, strict=True)
         ]
         decided.sort(key=lambda each: (each[0].partition, each[0].offset))
-        return answers + [answer for _, answer in decided]
+        return answers + self.alerts() + [answer for _, answer in decided]
+
+    def alerts(self) -> list[Answer]:
+        """The alerts since they were taken last."""
+        return [
+            Answer(self._topics.alerts, 0, alert.subject.encode(), alert_encoder.encode(alert), [])
+            for alert in self._scorer.take_alerts()
+        ]
 
     def learn(self, chunks: Sequence[Chunk]) -> list[Answer]:
         """Let the outcomes count for later orders; returns the dead letters."""

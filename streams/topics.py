@@ -14,7 +14,7 @@ Records are kept longer than the feature state looks back, since a worker rebuil
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Topic and group names under a prefix; all but dead letters have the same number of partitions."""
+    """Topic and group names under a prefix; all but dead letters and alerts have the same number of partitions."""
 
     prefix: str = ""
 
@@ -39,6 +39,11 @@ class Topics:
         return f"{self.prefix}dead-letter"
 
     @property
+    def alerts(self) -> str:
+        """What people must be told: `serving.alerts.Alert`, keyed by its subject."""
+        return f"{self.prefix}alerts"
+
+    @property
     def score_group(self) -> str:
         """Consumer group of the workers that decide."""
         return f"{self.prefix}preempt-score"
@@ -55,4 +60,5 @@ class Topics:
             self.outcomes: count,
             self.decisions: count,
             self.dead_letter: 1,
+            self.alerts: 1,
         }

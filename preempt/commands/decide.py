@@ -77,7 +77,7 @@ def decide(
         lines = _opened(files, orders)
         from preempt.bootstrap import build_scorer, wall_clock
 
-        scorer = build_scorer(settings, state)
+        scorer = build_scorer(settings, state, guarded=False)
         written = _written(files, out)
         seen = decided = rejected = 0
         bar = files.enter_context(progress("Deciding", None))

@@ -42,7 +42,7 @@ def score(
     from models.registry import load_model
     from orders.decision_table import TIERS
     from orders.errors import UserError
-    from serving.policy import Policy
+    from serving.policy import Policy, weights_of
     from training.frame import open_frame
     from training.train import frame_hash, predict_rows
 
@@ -62,7 +62,9 @@ def score(
     tiers = None
     if found.target == POINTS_TARGET:
         points = model_points(probability)
-        verdicts = policy.judge(np.zeros((orders, 0)), (), points, np.full(orders, np.nan))
+        verdicts = policy.judge(
+            np.zeros((orders, 0), np.bool_), weights_of(()), points, np.full(orders, np.nan)
+        )
         scores = scores.with_columns(
             points=verdicts.points, tier=pl.Series(np.array(TIERS)[verdicts.tier])
         )

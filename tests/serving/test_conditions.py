@@ -71,7 +71,7 @@ def test_text_is_matched_by_patterns_and_lists():
         ("", "unable to parse"),
         ("amount >", "unable to parse"),
         ("amount > 1; DROP TABLE orders", "unexpected token ';'"),
-        ("amonut > 1", "there is no column 'amonut'; did you mean 'amount'?"),
+        ("amonut > 1", "there is no column 'amonut' at line 1, column 1; did you mean 'amount'?"),
         ("amount", "not a yes-or-no question"),
         ("amount > 'x'", "cannot compare string with numeric"),
         ("NOT amount", "NOT needs a yes-or-no question"),

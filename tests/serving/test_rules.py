@@ -3,11 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from features.columns import event_columns_from_orders
 from features.feature_set import feature_set
 from orders.errors import UserError
 from orders.events import Instant, Order
 from serving.policy import Policy
-from serving.rule_matcher import RuleMatcher
+from serving.rule_matcher import RuleInput, RuleMatcher
 from serving.rules import Rule, read_rules
 
 FEATURE_SET = feature_set({"platform": "categorical", "lead_time": "numeric"})
@@ -32,12 +33,20 @@ def vector(**features: float) -> np.ndarray:
     return row
 
 
+def chunk(
+    vectors: np.ndarray, of: Order | None = None, probability: np.ndarray | None = None
+) -> RuleInput:
+    orders = [of or order()] * len(vectors)
+    keys = event_columns_from_orders(orders, FEATURE_SET).entity_key
+    return RuleInput(orders, vectors, keys, probability)
+
+
 def matches(
     when: str, features: np.ndarray, of: Order | None = None, probability: float | None = None
 ) -> bool:
     matcher = RuleMatcher([rule(when)], FEATURE_SET)
     chances = None if probability is None else np.array([probability])
-    return bool(matcher.match(features, [of or order()], chances)[0, 0])
+    return bool(matcher.match(chunk(features, of or order(), chances)).hits[0, 0])
 
 
 @pytest.mark.parametrize("name", [n for n in FEATURE_SET.names if n not in FEATURE_SET.categorical])
@@ -109,15 +118,15 @@ rows = st.lists(cells, min_size=len(FEATURE_SET.names), max_size=len(FEATURE_SET
 
 @settings(deadline=None, max_examples=30)  # the machine may be busy
 @given(st.lists(rows, min_size=1, max_size=5))
-def test_an_order_matches_the_same_rules_alone_and_in_a_chunk(chunk: list[list[float]]):
+def test_an_order_matches_the_same_rules_alone_and_in_a_chunk(several: list[list[float]]):
     matcher = RuleMatcher(Policy.default().rules, FEATURE_SET)
-    vectors = np.array(chunk)
-    together = matcher.match(vectors, [order()] * len(chunk), None)
-    alone = [matcher.match(vectors[[i]], [order()], None)[0] for i in range(len(chunk))]
+    vectors = np.array(several)
+    together = matcher.match(chunk(vectors)).hits
+    alone = [matcher.match(chunk(vectors[[i]])).hits[0] for i in range(len(several))]
     np.testing.assert_array_equal(together, np.array(alone))
 
 
 def test_an_empty_chunk_and_an_empty_rule_set_are_fine():
-    assert RuleMatcher([], FEATURE_SET).match(vector(), [order()], None).shape == (1, 0)
+    assert RuleMatcher([], FEATURE_SET).match(chunk(vector())).hits.shape == (1, 0)
     some = RuleMatcher([rule("virtual_phone")], FEATURE_SET)
-    assert some.match(np.empty((0, len(FEATURE_SET.names))), [], None).shape == (0, 1)
+    assert some.match(chunk(np.empty((0, len(FEATURE_SET.names))))).hits.shape == (0, 1)

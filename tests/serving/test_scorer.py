@@ -91,6 +91,7 @@ def model() -> RiskModel:
 
 def scorer(model: RiskModel | None = None, **parts: Any) -> Scorer:
     policy = parts.pop("policy", POLICY)
+    parts.setdefault("guarded", False)
     return Scorer(FEATURE_SET, InMemoryState(FEATURE_SET), model, policy, **parts)
 
 

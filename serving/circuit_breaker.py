@@ -1,0 +1,117 @@
+"""The circuit breaker: nothing stops more than its share of the orders of an interval.
+
+A rule that is wrong, or a model gone bad, matches good orders by the thousand. Above its cap what it
+says is still recorded, and counts no more: an order then gets the tier that all the rest gives it,
+or the floor, whichever is harder, and never a harder one than it would have got.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from orders.decision_table import TIERS
+
+Share = Annotated[float, Meta(gt=0, le=1)]
+
+
+class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The most that may be stopped in an interval, as shares of its orders so far.
+
+    Each worker counts for itself, by its own clock, in intervals that begin at multiples of
+    `interval_s` since 1970.
+    """
+
+    interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    at_least: Annotated[int, Meta(ge=0)] = 30  # stops that are allowed however few orders there are
+    rule: Share = 0.1  # of each rule
+    model: Share = 0.25
+    channel: Share = 0.5  # of each channel, of its own orders
+    floor: Literal["pass", "sms", "call"] = "sms"  # what is left of a stop above the cap, at least
+
+    def cap_of(self, key: str) -> float:
+        """The cap of `rule:<name>`, `model` or `channel:<name>`."""
+        kind = key.partition(":")[0]
+        return self.rule if kind == "rule" else self.model if kind == "model" else self.channel
+
+
+class Part(NamedTuple):
+    """What one rule, or the model, says about an order that is stopped."""
+
+    key: str  # rule:<name>, or model
+    tier_without: int  # the tier of the order if this did not count
+
+
+class Tripped(NamedTuple):
+    """A key that is above its cap since now."""
+
+    key: str
+    stops: int
+    orders: int
+
+
+class StopCounts:
+    """What has been stopped in the interval so far.
+
+    Args:
+        breaker: the caps.
+    """
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
+        self._floor = TIERS.index(breaker.floor)
+        self._interval = -1
+        self._orders: Counter[str] = Counter()
+        self._stops: Counter[str] = Counter()
+        self._told: set[str] = set()
+
+    def begin(self, now: int, channels: Sequence[str | None]) -> None:
+        """Count the orders of a chunk.
+
+        Args:
+            now: UTC milliseconds.
+            channels: of each order.
+        """
+        interval = now // (1000 * self.breaker.interval_s)
+        if interval != self._interval:
+            self._interval = interval
+            self._orders.clear()
+            self._stops.clear()
+            self._told.clear()
+        self._orders[""] += len(channels)
+        self._orders.update(f"channel:{channel}" for channel in channels if channel is not None)
+
+    def above_cap(self, tier: int, parts: Sequence[Part], channel: str | None) -> list[str]:
+        """Count the stop of an order, and say which keys may not stop it any more.
+
+        Args:
+            tier: that it has, not PASS.
+            parts: all that adds to it.
+            channel: that it came by.
+        """
+        decisive = [part.key for part in parts if part.tier_without < tier]
+        keys = decisive or [part.key for part in parts]  # each of several would have been enough
+        if channel is not None:
+            keys.append(f"channel:{channel}")
+        above = [key for key in keys if self._is_full(key)]
+        self._stops.update(key for key in keys if key not in above)
+        return above
+
+    def softened(self, tier: int, tier_without: int) -> int:
+        """The tier of an order that has `tier`, and `tier_without` what is above its cap."""
+        return min(tier, max(tier_without, self._floor))
+
+    def newly_tripped(self, keys: Sequence[str]) -> list[Tripped]:
+        """Those of the keys that nobody was told of in this interval."""
+        fresh = [key for key in dict.fromkeys(keys) if key not in self._told]
+        self._told.update(fresh)
+        return [Tripped(key, self._stops[key], self._orders_of(key)) for key in fresh]
+
+    def _is_full(self, key: str) -> bool:
+        allowed = self.breaker.cap_of(key) * self._orders_of(key)
+        return self._stops[key] + 1 > max(self.breaker.at_least, allowed)
+
+    def _orders_of(self, key: str) -> int:
+        return self._orders[key if key.startswith("channel:") else ""]
