@@ -80,12 +80,12 @@ def test_calibration_survives_json(rows):
     assert decoded == calibration
 
 
-def test_twenty_points_double_the_odds():
-    odds = 2.0 ** np.arange(-6, 1)
+def test_forty_points_double_the_odds():
+    odds = 2.0 ** np.arange(-5, 0)
     points = model_points(odds / (1 + odds))
-    np.testing.assert_allclose(np.diff(points), 20.0)
+    np.testing.assert_allclose(np.diff(points), 40.0)
 
 
 def test_points_are_clipped_and_a_missing_probability_stays_missing():
     points = model_points(np.array([0.0, 1e-9, 1 - 1e-9, 1.0, np.nan]))
-    np.testing.assert_array_equal(points, [-20.0, -20.0, 150.0, 150.0, np.nan])
+    np.testing.assert_array_equal(points, [-40.0, -40.0, 150.0, 150.0, np.nan])
