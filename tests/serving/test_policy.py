@@ -210,3 +210,13 @@ def test_the_rule_in_the_documentation_can_be_used():
     example = page.split("```toml\n")[1].split("```")[0]
     (documented,) = read_rules(tomllib.loads(example)["rules"], "policy.md")
     assert RuleMatcher([documented], feature_set()).rules == (documented,)
+
+
+def test_the_starter_for_a_shop_without_a_model_has_all_default_rules_and_two_more():
+    starter = Policy.load(Path(__file__).parents[2] / "examples" / "rules_without_model.toml")
+    RuleMatcher(starter.rules, feature_set())
+    assert {rule.name for rule in starter.rules} - {rule.name for rule in POLICY.rules} == {
+        "unproven_account_hops",
+        "unproven_device_shared",
+    }
+    assert set(POLICY.rules) < set(starter.rules)
