@@ -2,10 +2,10 @@
 
 The scale of credit scorecards, *points to double the odds*:
 
-    points = 170 + 40 · log2(p / (1 - p))        clipped to -40 … 150
+    points = 190 + 40 · log2(p / (1 - p))        clipped to -40 … 150
 
-Every 40 points double the odds. A model that speaks alone freezes (120 points) at p = 0.30, calls
-(100) at 0.23 and verifies (80) at 0.17; at p = 0.05 it adds nothing. A safe order gets less than
+Every 40 points double the odds. A model that speaks alone freezes (120 points) at p = 0.23, calls
+(100) at 0.17 and verifies (80) at 0.13; at p = 0.036 it adds nothing. A safe order gets less than
 nothing, since the model has seen what the rules see and finds it harmless; but no more than 40
 points less, so that it cannot talk away what rules add up to.
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 POINTS_TARGET = "risk"  # a probability of anything else is no reason to stop an order
-EVEN_ODDS = 170.0
+EVEN_ODDS = 190.0
 DOUBLE_THE_ODDS = 40.0
 LEAST, MOST = -40.0, 150.0
 
@@ -26,7 +26,7 @@ def model_points(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points of each probability, -40 to 150; NaN stays NaN.
 
     >>> model_points(np.array([0.0, 0.2, 0.5, 1.0])).tolist()
-    [-40.0, 90.0, 150.0, 150.0]
+    [-40.0, 110.0, 150.0, 150.0]
     """
     with np.errstate(divide="ignore"):  # p = 0 and p = 1 are clipped
         log_odds = np.log2(probability) - np.log2(1.0 - probability)

@@ -25,6 +25,7 @@ SHARES = (0.70, 0.15, 0.15)
 BINS = 20  # of equal numbers of orders, in which the share of known labels is taken
 RIPE = 0.9  # of the share in the best bin
 HALF_RIPE = 0.5
+MOST = 0.8  # of the labels of 1
 
 Rows = NDArray[np.intp]
 
@@ -33,7 +34,8 @@ Rows = NDArray[np.intp]
 class Split:
     """Row numbers of the frame, each slice in the order of event time.
 
-    `train` grows the final trees: fit, stop, and the younger orders, but not `calibrate`.
+    `train` grows the final trees: fit, stop, and the younger orders, but not `calibrate`. `silent`
+    are those of them that count as 0 because nothing was said about them yet.
     `untested` are the orders of the test range whose labels are still coming in.
     """
 
@@ -41,6 +43,7 @@ class Split:
     stop: Rows
     calibrate: Rows
     train: Rows
+    silent: Rows
     test: Rows
     untested: Rows
 
@@ -120,6 +123,7 @@ def split(
     final_label: NDArray[np.float64],
     times: Range,
     *,
+    known_time: NDArray[np.float64] | None = None,
     maturity: timedelta | None = None,
 ) -> Split:
     """Cut the frame by time.
@@ -129,7 +133,9 @@ def split(
         known_label: (n,) 1, 0 or NaN, as known at `times.label_known_at`.
         final_label: (n,) the same with everything known.
         times: The ranges.
-        maturity: After how long silence means 0, for the message; None: never.
+        known_time: (n,) since when `known_label` is known, UTC milliseconds, NaN with the label;
+            None: not known, then no order counts as 0 before its time.
+        maturity: After how long silence means 0; None: never.
 
     Raises:
         UserError: A range holds no orders, no labels, or a slice holds one class only.
@@ -158,8 +164,16 @@ def split(
     _both_classes(known_label[wanted[known]], "training range", "choose a longer range", unripe)
 
     ripe, half_ripe = _ripeness(known)
-    younger = wanted[ripe:half_ripe][known[ripe:half_ripe]]
     whole = wanted[:ripe][known[:ripe]]
+    younger = wanted[ripe:half_ripe][known[ripe:half_ripe]]
+    silent = np.empty(0, np.intp)
+    if maturity is not None and known_time is not None:
+        placed = event_time.dt.epoch("ms").to_numpy()
+        ones = whole[known_label[whole] == 1]
+        wait = np.quantile(known_time[ones] - placed[ones], MOST) if len(ones) else np.inf
+        younger = wanted[ripe:]
+        younger = younger[placed[younger] <= _ms(times.label_known_at) - wait]
+        silent = younger[np.isnan(known_label[younger])]
     ends = np.floor(np.cumsum(SHARES[:2]) * len(whole)).astype(int)
     fit, stop, calibrate = np.split(whole, ends)
     for name, rows in (("fitting", fit), ("early-stopping", stop), ("calibration", calibrate)):
@@ -174,7 +188,7 @@ def split(
     test_ripe, _ = _ripeness(test_known)
     tested = test_known & (np.arange(len(test)) < test_ripe)
     train = np.concatenate([fit, stop, younger])
-    return Split(fit, stop, calibrate, train, test[tested], test[~tested])
+    return Split(fit, stop, calibrate, train, silent, test[tested], test[~tested])
 
 
 def _ripeness(known: NDArray[np.bool_]) -> tuple[int, int]:

@@ -134,14 +134,18 @@ def train_model(
         test_until=test_until,
     )
     orders, outcomes = scan_orders(outcomes_folder), scan_outcomes(outcomes_folder)
-    known = _aligned(frame, labels(orders, outcomes, target, times.label_known_at), outcomes_folder)
-    final = _aligned(frame, labels(orders, outcomes, target), outcomes_folder)
-    parts = split(event_time, known, final, times, maturity=target.maturity)
+    known, known_time = _aligned(
+        frame, labels(orders, outcomes, target, times.label_known_at), outcomes_folder
+    )
+    final, _ = _aligned(frame, labels(orders, outcomes, target), outcomes_folder)
+    parts = split(event_time, known, final, times, known_time=known_time, maturity=target.maturity)
+    taken = known.copy()
+    taken[parts.silent] = 0
 
     signature = _signature(frame, parts.fit)
     trees = _wanted_trees(frame, signature, parts, known, recipe=recipe, on_progress=on_progress)
     booster, calibration = _grow(
-        frame, signature, parts, known, trees=trees, recipe=recipe, on_progress=on_progress
+        frame, signature, parts, taken, trees=trees, recipe=recipe, on_progress=on_progress
     )
     text = booster.model_to_string()
     card = ModelCard(
@@ -200,10 +204,15 @@ def frame_hash(frame: Frame) -> str:
     return hashlib.sha256(described).hexdigest()[:32]
 
 
-def _aligned(frame: Frame, found: pl.DataFrame, folder: Path) -> NDArray[np.float64]:
-    """Labels in the sequence of the frame's rows, NaN where not known."""
+def _aligned(
+    frame: Frame, found: pl.DataFrame, folder: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Labels in the sequence of the frame's rows, and since when each is known (UTC ms).
+
+    Both are NaN where the label is not known.
+    """
     joined = frame.keys.select("order_id").join(
-        found.select("order_id", "label", pl.lit(True).alias("there")),
+        found.select("order_id", "label", "known_time", pl.lit(True).alias("there")),
         on="order_id",
         how="left",
         maintain_order="left",
@@ -215,7 +224,8 @@ def _aligned(frame: Frame, found: pl.DataFrame, folder: Path) -> NDArray[np.floa
             f"{absent:,} of {len(joined):,} orders of {frame.path} are not in {folder} "
             f"(e.g. {example!r}): give the data set that the frame was made from"
         )
-    return joined["label"].cast(pl.Float64).to_numpy()
+    known_time = joined["known_time"].dt.epoch("ms").cast(pl.Float64)
+    return joined["label"].cast(pl.Float64).to_numpy(), known_time.to_numpy()
 
 
 def _signature(frame: Frame, rows: Rows) -> Signature:

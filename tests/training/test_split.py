@@ -140,3 +140,28 @@ def test_no_orders_after_the_training_range_leave_nothing_to_test():
     parts = split(DAYS, alternating(1_000), alternating(1_000), times(until=100 + 1))
     assert len(parts.test) == 0
     assert timedelta(0) < times(until=101).train_until - DAYS[-1]
+
+
+def young_and_silent(wait: float, maturity: timedelta | None) -> tuple[np.ndarray, np.ndarray]:
+    """Zeros are known after 20 days, ones after `wait`; rows that train beyond the ripe, and silent."""
+    placed = np.arange(1_000) / 10
+    label = known_after(20, 80)
+    label[(label == 1) & (placed + wait > 80)] = np.nan
+    delay = np.where(alternating(1_000) == 1, wait, 20) * 86_400_000
+    known_time = DAYS.dt.epoch("ms").to_numpy() + delay.astype(float)
+    known_time[np.isnan(label)] = np.nan
+    parts = split(
+        DAYS, label, alternating(1_000), times(), known_time=known_time, maturity=maturity
+    )
+    return parts.train[parts.train > parts.calibrate.max()], parts.silent
+
+
+def test_younger_orders_of_which_nothing_was_said_count_as_0_once_most_ones_would_be_known():
+    young, silent = young_and_silent(3, timedelta(days=20))
+    assert (young.min(), young.max()) == (600, 770)  # three days before day 80
+    assert set(silent) == set(range(602, 771, 2))  # every zero that is not known, and no one
+
+
+def test_where_silence_never_means_0_no_order_counts_as_0_before_its_label():
+    _, silent = young_and_silent(3, None)
+    assert len(silent) == 0

@@ -130,7 +130,7 @@ def test_a_dataset_may_set_its_own_maturity(history: History, tmp_path: Path):
         shutil.copy(history.folder / name, tmp_path)
     (tmp_path / "dataset.json").write_text('{"targets": {"risk": {"maturity_days": 2}}}')
     own = train(History(tmp_path, history.frame))
-    assert own.slices["train"] > train(history).slices["train"]
+    assert own.slices["fit"] > train(history).slices["fit"]
 
 
 def test_a_training_to_the_end_leaves_no_test_and_no_metrics(history: History):
