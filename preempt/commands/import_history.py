@@ -11,6 +11,7 @@ from orders.importing import import_history as import_into
 from orders.rejects import Fault
 from preempt.console import console, emit, progress
 from preempt.options import Share
+from preempt.paths import require_folder_place
 
 
 def import_history(
@@ -38,6 +39,7 @@ def import_history(
         max_rejects: Most rows that may be no valid order, as in 50%.
         json: Print the counts as one JSON object.
     """
+    require_folder_place(out)
     with progress("reading", len(STEPS)) as bar:
         begun: list[str] = []
 
