@@ -109,32 +109,39 @@ def backfill(
             pass
 
     started = time.perf_counter()
-    written = 0
-    with (
-        progress("Replaying orders", total) as bar,
-        frame_writer(out, declared) as write,
-        closing(
-            replay(
-                orders,
-                outcomes,
-                state,
-                declared,
-                after=after,
-                start=from_,
-                stop=until,
-                on_orders=lambda n: bar.advance(bar.task_ids[0], n),
-            )
-        ) as frames,
-    ):
-        try:
-            for frame in frames:
-                write(frame)
-                written += len(frame)
-            unattributed = state.unattributed
-        except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
-            raise UserError(f"{error}; then begin again with {_EMPTY}") from error
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(_stopped(bar.tasks[0].completed, total, out, store)) from None
+    written = replayed = 0
+
+    def on_orders(count: int) -> None:
+        nonlocal replayed
+        replayed += count
+        bar.advance(bar.task_ids[0], count)
+
+    try:
+        with (
+            progress("Replaying orders", total) as bar,
+            frame_writer(out, declared) as write,
+            closing(
+                replay(
+                    orders,
+                    outcomes,
+                    state,
+                    declared,
+                    after=after,
+                    start=from_,
+                    stop=until,
+                    on_orders=on_orders,
+                )
+            ) as frames,
+        ):
+            try:
+                for frame in frames:
+                    write(frame)
+                    written += len(frame)
+                unattributed = state.unattributed
+            except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
+                raise UserError(f"{error}; then begin again with {_EMPTY}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped(replayed, total, out, store)) from None
     seconds = time.perf_counter() - started
     if state_out is not None and isinstance(state, InMemoryState):
         _save(state, state_out, until)
@@ -154,8 +161,8 @@ def backfill(
     emit(result, as_json=json, text=text)
 
 
-def _stopped(done: float, total: int, out: Path, store: str) -> str:
-    said = f"stopped after {done:,.0f} of {total:,} orders; {out} is as it was before"
+def _stopped(done: int, total: int, out: Path, store: str) -> str:
+    said = f"stopped after {done:,} of {total:,} orders; {out} is as it was before"
     if store == "redis":
         return f"{said}, and Redis holds a part of the history: begin again with {_EMPTY}"
     return f"{said}: begin again"
