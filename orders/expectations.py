@@ -46,6 +46,15 @@ def bare(type_: inspect.Type) -> inspect.Type:
     return type_
 
 
+def words_of(type_: Any) -> str:
+    """What a value of a declared type may be.
+
+    >>> words_of(bool | None)
+    'true or false'
+    """
+    return _words(inspect.type_info(type_))
+
+
 def _words(type_: inspect.Type) -> str:
     match bare(type_):
         case inspect.UnionType(types=types):
@@ -69,6 +78,10 @@ def _words(type_: inspect.Type) -> str:
             return f"text of {low or 'at most'}{' to' if low else ''} {high} characters"
         case inspect.DictType(max_length=high):
             return f"an object of at most {high} names" if high else "an object"
+        case inspect.StructType():
+            return "a table"
+        case inspect.ListType():
+            return "a list"
         case inspect.CustomType(cls=cls) if cls is Instant:
             return "a time from 1970 to 9999, in UTC milliseconds or ISO 8601 with a zone"
         case other:

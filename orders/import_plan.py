@@ -6,14 +6,14 @@ number of the first check that fails, null where none does.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from orders.conversion import Check, Conversion, convert, shown_column
 from orders.errors import UserError
 from orders.events import Order, Outcome
-from orders.mapping import Mapping, SourceSettings, as_field
+from orders.mapping import Mapping, SourceSettings, Where, as_field
+from orders.mapping_file import KeyPath, MappingFile
 from orders.row_expressions import columns_of, row_expression
 from orders.sources import BROKEN, PLACE, ROW, Source
 from orders.tables import ORDER_SCHEMA
@@ -96,27 +96,29 @@ def _fault(event: PlannedEvent) -> pl.Expr:
     return fault if event.present is None else pl.when(event.present).then(fault)
 
 
-def used_columns(mapping: Mapping, mapping_file: Path) -> set[str]:
+def used_columns(mapping: Mapping, file: MappingFile) -> set[str]:
     """The columns of the source that the mapping names."""
     used = set(mapping.source.types)
-    wheres = [(name, where) for name, where in mapping.order.items()]
-    wheres += [(f"attributes.{name}", where) for name, where in mapping.attributes.items()]
-    sqls: list[tuple[str, str | None]] = []
-    for number, outcome in enumerate(mapping.outcome, 1):
-        place = f"[[outcome]] {number}"
-        wheres += [(f"{place} {name}", where) for name, where in outcome.fields.items()]
-        sqls.append((f"{place} when", outcome.when))
-    for place, field in ((place, as_field(where)) for place, where in wheres):
+    wheres: list[tuple[KeyPath, Where]] = [
+        (("order", name), where) for name, where in mapping.order.items()
+    ]
+    wheres += [(("attributes", name), where) for name, where in mapping.attributes.items()]
+    sqls: list[tuple[KeyPath, str | None]] = []
+    for number, outcome in enumerate(mapping.outcome):
+        place = ("outcome", number)
+        wheres += [((*place, name), where) for name, where in outcome.fields.items()]
+        sqls.append(((*place, "when"), outcome.when))
+    for path, field in ((path, as_field(where)) for path, where in wheres):
         if field.column is not None:
             used.add(field.column)
-        sqls += [(place, field.expr), (f"{place} plus", field.plus)]
-    for place, sql in sqls:
+        sqls += [(path, field.expr), ((*path, "plus"), field.plus)]
+    for path, sql in sqls:
         if sql is not None:
-            used |= columns_of(sql, f"{mapping_file}: {place}")
+            used |= columns_of(sql, file.at(*path))
     return used
 
 
-def make_plan(mapping: Mapping, source: Source, used: set[str], mapping_file: Path) -> Plan:
+def make_plan(mapping: Mapping, source: Source, used: set[str], file: MappingFile) -> Plan:
     """Check the mapping against the file.
 
     Raises:
@@ -129,12 +131,12 @@ def make_plan(mapping: Mapping, source: Source, used: set[str], mapping_file: Pa
         for name, dtype in schema.items()
         if dtype == pl.String
     ]
-    typed, kept, checks = _types(mapping.source, schema, f"{mapping_file}: [source] types")
+    typed, kept, checks = _types(mapping.source, schema, file.at("source", "types"))
     columns = pl.DataFrame(schema=schema)
-    order = _order(mapping, columns, mapping_file)
+    order = _order(mapping, columns, file)
     broken = Check("", "broken_row", pl.col(BROKEN), source.shape, pl.lit("another shape"))
     order.checks[:0] = [broken, *checks]
-    outcomes, conditions = _outcomes(mapping, columns, order, mapping_file)
+    outcomes, conditions = _outcomes(mapping, columns, order, file)
     return Plan(source, order, outcomes, cleaned, typed, kept, conditions)
 
 
@@ -173,37 +175,45 @@ def _types(
     return typed, kept, checks
 
 
-def _order(mapping: Mapping, columns: pl.DataFrame, file: Path) -> PlannedEvent:
-    wheres = {name: mapping.order[name] for name in ORDER_SCHEMA if name in mapping.order}
-    wheres |= {f"attributes.{name}": where for name, where in mapping.attributes.items()}
+def _order(mapping: Mapping, columns: pl.DataFrame, file: MappingFile) -> PlannedEvent:
+    wheres = {
+        name: (mapping.order[name], ("order", name))
+        for name in ORDER_SCHEMA
+        if name in mapping.order
+    }
+    wheres |= {
+        f"attributes.{name}": (where, ("attributes", name))
+        for name, where in mapping.attributes.items()
+    }
     conversions = {
         name: convert(
-            name, as_field(where), Order, columns, key=f"order.{name}", place=f"{file}: {name}"
+            name, as_field(where), Order, columns, key=f"order.{name}", place=file.at(*path)
         )
-        for name, where in wheres.items()
+        for name, (where, path) in wheres.items()
     }
     checks = [check for made in conversions.values() for check in made.checks]
     return PlannedEvent("order", None, "fault.order", conversions, checks)
 
 
 def _outcomes(
-    mapping: Mapping, columns: pl.DataFrame, order: PlannedEvent, file: Path
+    mapping: Mapping, columns: pl.DataFrame, order: PlannedEvent, file: MappingFile
 ) -> tuple[list[PlannedEvent], list[pl.Expr]]:
     events, conditions = [], []
     for number, outcome in enumerate(mapping.outcome, 1):
-        place = f"{file}: [[outcome]] {number}"
+        path = ("outcome", number - 1)
         conversions = {
             name: convert(
-                name, field, Outcome, columns, key=f"{number}.{name}", place=f"{place} {name}"
+                name, field, Outcome, columns, key=f"{number}.{name}", place=file.at(*path, name)
             )
             for name, field in outcome.fields.items()
         }
         time = conversions["event_time"]
         condition = time.source.is_not_null()
         if outcome.when is not None:
-            condition, dtype = row_expression(outcome.when, columns, f"{place} when")
+            place = file.at(*path, "when")
+            condition, dtype = row_expression(outcome.when, columns, place)
             if dtype != pl.Boolean:
-                raise UserError(f"{place} when: expected a condition, got {dtype}")
+                raise UserError(f"{place}: expected a condition, got {dtype}")
         checks = [check for made in conversions.values() for check in made.checks]
         too_early = pl.col(time.value_column) < order.value("event_time")
         expected = "a time that is not before the order's"

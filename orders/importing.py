@@ -6,6 +6,7 @@ that only they pay for their explanation.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from orders.errors import UserError
 from orders.external_sort import BUCKET_ROWS, stream_to, write_sorted
 from orders.import_plan import Plan, make_plan, used_columns
 from orders.mapping import Mapping, read_mapping
-from orders.rejects import find_repeats, most_frequent, reject_rows
+from orders.mapping_file import MappingFile
+from orders.rejects import Fault, faults, find_repeats, reject_rows
 from orders.sources import PLACE, ROW, open_source
 from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, first_line
 
@@ -32,13 +34,35 @@ STEPS = ("reading", "finding repeats", "sorting orders", "sorting outcomes", "wr
 _RANK = "__rank__"
 
 
+class Unmatched(msgspec.Struct, frozen=True):
+    """An `[[outcome]]` of the mapping that no row of the file tells of: its number, from 1, its
+    kind and its condition."""
+
+    number: int
+    kind: str
+    when: str | None
+
+
 class Imported(msgspec.Struct, frozen=True):
-    """How many rows each file of the data set has, and the rejects by the code of their fault."""
+    """What an import made.
+
+    Attributes:
+        orders: Rows of `orders.parquet`.
+        outcomes: Rows of `outcomes.parquet`.
+        rejects: Rows of `rejects.parquet`.
+        reasons: Those by the code of their fault.
+        kinds: The outcomes by kind, the most frequent first.
+        faults: The rejects by field and code, the most frequent first.
+        unmatched: What the mapping expects to happen and never does.
+    """
 
     orders: int
     outcomes: int
     rejects: int
     reasons: dict[str, int]
+    kinds: dict[str, int] = {}
+    faults: list[Fault] = []
+    unmatched: list[Unmatched] = []
 
 
 def import_history(
@@ -67,15 +91,16 @@ def import_history(
             `max_rejects` of them are none; one line says why.
     """
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-    mapping = read_mapping(mapping_file)
-    used = used_columns(mapping, mapping_file)
+    written = MappingFile.read(mapping_file)
+    mapping = read_mapping(written)
+    used = used_columns(mapping, written)
     scratch = out / ".import"
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         source = open_source(file, mapping.source, used, scratch=scratch)
-        plan = make_plan(mapping, source, used, mapping_file)
-        imported = _run(plan, scratch, on_step, bucket_rows)
+        plan = make_plan(mapping, source, used, written)
+        imported = _run(mapping, plan, scratch, on_step, bucket_rows)
         _refuse_too_many(imported, max_rejects, file, scratch, out)
         _put_in_place(mapping, scratch, out)
     except pl.exceptions.PolarsError as error:
@@ -95,15 +120,14 @@ def import_history(
 def _refuse_too_many(
     imported: Imported, max_rejects: float, file: Path, scratch: Path, out: Path
 ) -> None:
-    rejects = pl.scan_parquet(scratch / "rejects.parquet").filter(pl.col("event") == "order")
-    rejected: int = rejects.select(pl.len()).collect().item()
+    rejected = sum(fault.rows for fault in imported.faults if fault.event == "order")
     rows = imported.orders + rejected
     if rows == 0:
         raise UserError(f"{file} has no rows")
     if imported.orders and rejected <= max_rejects * rows:
         return
     (scratch / "rejects.parquet").replace(out / FAILED_REJECTS)
-    count, row, reason = most_frequent(out / FAILED_REJECTS)
+    worst = next(fault for fault in imported.faults if fault.event == "order")
     said = (
         "none of the rows is a valid order"
         if not imported.orders
@@ -112,12 +136,19 @@ def _refuse_too_many(
     )
     kept = "; the earlier import is kept" if (out / "orders.parquet").exists() else ""
     raise UserError(
-        f"{file}: {said}; {count:,} of {rows:,} for the same reason, as row {row}: {reason}; "
+        f"{file}: {said}; {worst.rows:,} of {rows:,} for the same reason, as row "
+        f"{worst.first_row}: {worst.reason}; "
         f"all are in {out / FAILED_REJECTS}{kept}"
     )
 
 
-def _run(plan: Plan, scratch: Path, on_step: Callable[[str], None], bucket_rows: int) -> Imported:
+def _run(
+    mapping: Mapping,
+    plan: Plan,
+    scratch: Path,
+    on_step: Callable[[str], None],
+    bucket_rows: int,
+) -> Imported:
     reading, repeating, ordering, following, rejecting = STEPS
     on_step(reading)
     stage = scratch / "stage.parquet"
@@ -161,9 +192,36 @@ def _run(plan: Plan, scratch: Path, on_step: Callable[[str], None], bucket_rows:
     on_step(rejecting)
     rejects = scratch / "rejects.parquet"
     reject_rows(plan, staged, accepted, repeats).sink_parquet(rejects, engine="streaming")
-    codes = pl.scan_parquet(rejects).group_by("code").len().collect()
-    reasons: dict[str, int] = dict(sorted(codes.iter_rows()))
-    return Imported(orders, outcomes, sum(reasons.values()), reasons)
+    found = faults(rejects)
+    reasons: Counter[str] = Counter()
+    for fault in found:
+        reasons[fault.code] += fault.rows
+    return Imported(
+        orders,
+        outcomes,
+        reasons.total(),
+        dict(sorted(reasons.items())),
+        kinds=_kinds(scratch / "outcomes.parquet"),
+        faults=found,
+        unmatched=_unmatched(mapping, plan, staged),
+    )
+
+
+def _kinds(outcomes: Path) -> dict[str, int]:
+    kinds = pl.scan_parquet(outcomes).group_by("kind").len()
+    kinds = kinds.sort("len", "kind", descending=[True, False])
+    return dict(kinds.collect(engine="streaming").iter_rows())
+
+
+def _unmatched(mapping: Mapping, plan: Plan, staged: pl.LazyFrame) -> list[Unmatched]:
+    """Looks at all rows: those of rejected orders show, too, that a condition is right."""
+    matched = [pl.col(event.present or "").any() for event in plan.outcomes]
+    [matches] = staged.select(matched).collect(engine="streaming").iter_rows() if matched else [()]
+    return [
+        Unmatched(number, outcome.kind, outcome.when)
+        for number, (outcome, matches) in enumerate(zip(mapping.outcome, matches, strict=True), 1)
+        if not matches
+    ]
 
 
 def _stage(plan: Plan) -> pl.LazyFrame:

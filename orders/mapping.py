@@ -4,8 +4,6 @@
 """
 
 from datetime import datetime
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -16,6 +14,7 @@ from orders.dataset import TargetSettings, apply_settings
 from orders.errors import UserError
 from orders.events import Order, Outcome, OutcomeKind, decode_instant
 from orders.expectations import expectation, fields, shown
+from orders.mapping_file import MappingFile, nearest
 from orders.reasons import REASONS
 
 
@@ -120,60 +119,48 @@ def as_field(where: Where) -> Field:
     return Field(column=where) if isinstance(where, str) else where
 
 
-def read_mapping(file: Path) -> Mapping:
-    """Read and check a mapping file; what depends on the source is checked when it is opened.
+def read_mapping(file: MappingFile) -> Mapping:
+    """Check a mapping file; what depends on the source is checked when that is opened.
 
     Raises:
-        UserError: One line that names the key at fault.
+        UserError: One line that names the key at fault, and its line where it can be told.
     """
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from None
-    try:
-        mapping = msgspec.toml.decode(content, type=Mapping)
-    except msgspec.ValidationError as error:
-        raise UserError(f"{file}: {_with_toml_names(str(error))}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not TOML: {error}") from None
-    _check(mapping, str(file))
+    mapping: Mapping = file.as_type(Mapping)
+    _check(mapping, file)
     return mapping
 
 
-def _with_toml_names(message: str) -> str:
-    return message.replace("`$.", "`").replace(" - at `$`", "").replace("Object", "the mapping")
-
-
-def _check(mapping: Mapping, file: str) -> None:
+def _check(mapping: Mapping, file: MappingFile) -> None:
     allowed = [name for name in fields(Order) if name not in ("schema", "version", "attributes")]
     for name in mapping.order:
         if name not in allowed:
-            close = get_close_matches(name, allowed, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(allowed)}"
-            raise UserError(f"{file}: [order] {name!r} is not a field of an order; {hint}")
+            raise UserError(
+                f"{file.at('order', name)} is not a field of an order; {nearest(name, allowed)}"
+            )
     for name in allowed:
         if fields(Order)[name].required and name not in mapping.order:
-            raise UserError(f"{file}: [order] {name!r} is missing; an order must have it")
+            raise UserError(f"{file.at('order')}: {name!r} is missing; an order must have it")
     if len(mapping.attributes) > 256:
-        raise UserError(f"{file}: [attributes] expected at most 256, got {len(mapping.attributes)}")
+        raise UserError(
+            f"{file.at('attributes')}: expected at most 256, got {len(mapping.attributes)}"
+        )
     for name in mapping.attributes:
         if not 1 <= len(name) <= 128:
             raise UserError(
-                f"{file}: [attributes] expected names of 1 to 128 characters, got {shown(name)}"
+                f"{file.at('attributes')}: expected names of 1 to 128 characters, got {shown(name)}"
             )
     for name, where in mapping.order.items():
-        _check_field(f"{file}: [order] {name}", as_field(where), Order, name)
+        _check_field(file.at("order", name), as_field(where), Order, name)
     for name, where in mapping.attributes.items():
-        _check_field(f"{file}: [attributes] {name}", as_field(where), Order, f"attributes.{name}")
-    for number, outcome in enumerate(mapping.outcome, 1):
+        _check_field(file.at("attributes", name), as_field(where), Order, f"attributes.{name}")
+    for number, outcome in enumerate(mapping.outcome):
         for name, field in outcome.fields.items():
-            place = f"{file}: [[outcome]] {number} {name}"
+            place = file.at("outcome", number, name)
             _check_field(place, field, Outcome, name)
             if name == "reason" and field.value is not None and field.value not in REASONS:
-                raise UserError(
-                    f"{place}: {field.value!r} is not in the taxonomy: {', '.join(REASONS)}"
-                )
-    apply_settings(mapping.target_settings, f"{file}: [targets]")
+                hint = nearest(str(field.value), list(REASONS))
+                raise UserError(f"{place}: {shown(field.value)} is not in the taxonomy; {hint}")
+    apply_settings(mapping.target_settings, file.at("targets"))
 
 
 def _check_field(place: str, field: Field, event: type[msgspec.Struct], name: str) -> None:

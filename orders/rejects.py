@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import polars as pl
 
 from orders.conversion import Check, shown_column
@@ -89,20 +90,29 @@ def _in_words(check: Check) -> pl.Expr:
     return pl.lit(f"{field}expected {check.expected}, got ") + check.shown
 
 
-def most_frequent(rejects: Path) -> tuple[int, int, str]:
-    """Of the rejected orders those with the most frequent fault: how many, a row, its reason."""
-    fault = ["field", "code"]
-    [(*_, count, row, reason)] = (
+class Fault(msgspec.Struct, frozen=True):
+    """Rejects of the same kind: what they tell of, the field and code of their fault, how many
+    rows, and of the first of them the number and the reason in words."""
+
+    event: str
+    field: str
+    code: str
+    rows: int
+    first_row: int
+    reason: str
+
+
+def faults(rejects: Path) -> list[Fault]:
+    """The kinds of faults among the rejects in a file, the most frequent first."""
+    kind = ["event", "field", "code"]
+    grouped = (
         pl.scan_parquet(rejects)
-        .filter(pl.col("event") == "order")
-        .group_by(fault)
+        .group_by(kind)
         .agg(pl.len(), pl.col("row").min(), pl.col("reason").sort_by("row").first())
-        .sort("len", *fault, descending=[True, False, False])
-        .head(1)
-        .collect()
-        .iter_rows()
+        .sort("len", *kind, descending=[True, False, False, False])
+        .collect(engine="streaming")
     )
-    return count, row, reason
+    return [Fault(*row) for row in grouped.iter_rows()]
 
 
 def _repeated(plan: Plan, repeats: pl.DataFrame) -> pl.LazyFrame:

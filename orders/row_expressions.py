@@ -23,6 +23,7 @@ _BEYOND_THE_ROW = re.compile(
     r"|median|any_value|std\w*|var|var_\w+|variance|quantile\w*|percentile\w*|corr|covar\w*"
     r"|\w+_agg|listagg|group_concat|bool_and|bool_or|every|bit_and|bit_or|bit_xor|\w*count_distinct"
 )
+_FILE = re.compile(r"read_\w+|scan_\w+")
 _CLOCK = re.compile(r"now|current_\w+|localtime(stamp)?")
 
 
@@ -37,12 +38,7 @@ def row_expression(sql: str, columns: pl.DataFrame, place: str) -> tuple[pl.Expr
     Raises:
         UserError: It is not an expression over one row of these columns.
     """
-    plain = _QUOTED.sub(" ", _QUOTED_FUNCTION.sub(r"\1(", sql))
-    for word in (*_WORD.findall(plain), *_BARE.findall(plain)):
-        if _BEYOND_THE_ROW.fullmatch(word.lower()):
-            raise UserError(f"{place}: {word!r} looks beyond the row; only one row may be used")
-        if _CLOCK.fullmatch(word.lower()):
-            raise UserError(f"{place}: {word!r} reads the clock; a result must not depend on it")
+    _check_words(sql, place)
     try:
         expression = pl.sql_expr(sql)
         names = expression.meta.root_names()
@@ -60,11 +56,28 @@ def row_expression(sql: str, columns: pl.DataFrame, place: str) -> tuple[pl.Expr
 
 
 def columns_of(sql: str, place: str) -> set[str]:
-    """The names of the columns that an expression uses."""
+    """The names of the columns that an expression uses.
+
+    Raises:
+        UserError: It is not an expression, or looks beyond the row.
+    """
+    _check_words(sql, place)
     try:
         return set(pl.sql_expr(sql).meta.root_names())
     except pl.exceptions.PolarsError as error:
         raise _refused(error, sql, place) from None
+
+
+def _check_words(sql: str, place: str) -> None:
+    """Before Polars sees it: it opens the files that a subquery names when it parses it."""
+    plain = _QUOTED.sub(" ", _QUOTED_FUNCTION.sub(r"\1(", sql))
+    for word in (*_WORD.findall(plain), *_BARE.findall(plain)):
+        if _BEYOND_THE_ROW.fullmatch(word.lower()):
+            raise UserError(f"{place}: {word!r} looks beyond the row; only one row may be used")
+        if _FILE.fullmatch(word.lower()):
+            raise UserError(f"{place}: {word!r} would open a file; only the row may be used")
+        if _CLOCK.fullmatch(word.lower()):
+            raise UserError(f"{place}: {word!r} reads the clock; a result must not depend on it")
 
 
 def _refused(error: pl.exceptions.PolarsError, sql: str, place: str) -> UserError:

@@ -64,7 +64,15 @@ def scan_orders(folder: Path) -> pl.LazyFrame:
     Raises:
         UserError: The file is not there or cannot be read, or a column is missing or mistyped.
     """
-    file = folder / "orders.parquet"
+    return scan_order_table(folder / "orders.parquet")
+
+
+def scan_order_table(file: Path) -> pl.LazyFrame:
+    """The orders of one file that has the columns of `orders.parquet`.
+
+    Raises:
+        UserError: The file is not there or cannot be read, or a column is missing or mistyped.
+    """
     lazy, schema = _scan(file, ORDER_SCHEMA)
     columns = list(ORDER_SCHEMA)
     if "attributes" in schema:
@@ -101,7 +109,9 @@ def _scan(file: Path, expected: dict[str, pl.DataType]) -> tuple[pl.LazyFrame, p
         raise UserError(f"{file} is not a readable Parquet file: {first_line(error)}") from None
     for name, dtype in expected.items():
         if name not in schema:
-            raise UserError(f"{file}: column {name!r} is missing")
+            raise UserError(
+                f"{file}: column {name!r} is missing; 'preempt import' makes such a table"
+            )
         if schema[name] != dtype:
             raise UserError(f"{file}: column {name!r} is {schema[name]}, expected {dtype}")
     return lazy, schema

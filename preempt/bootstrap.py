@@ -94,9 +94,9 @@ def build_scorer(settings: Settings, state_file: Path | None, *, guarded: bool =
     Raises:
         UserError: the model, the rules, the snapshot or Redis cannot be had, or do not fit.
     """
+    policy = build_policy(settings)  # a moment; a registry may take ten seconds
     model = build_model(settings)
     features = feature_set_of(model)
-    policy = build_policy(settings)
     state = _state(settings, features, state_file)
     try:
         scorer = Scorer(features, state, model, policy, _ledger(settings), guarded=guarded)

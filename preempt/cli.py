@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from orders.errors import UsageError, UserError
 
@@ -20,55 +20,70 @@ class Command(NamedTuple):
     text: str  # the first line of its docstring, which is not imported for the list
 
 
-COMMANDS = {
-    "demo": Command(
-        "demo:demo",
-        "Run the main job from end to end, on a broker and a Valkey that it starts itself.",
-    ),
-    "simulate": Command(
-        "simulate:simulate",
-        "Make a shop's orders and outcomes, with attacks among them, and the truth about each.",
-    ),
-    "import": Command(
-        "import_history:import_history",
-        "Turn your own order history into orders.parquet, outcomes.parquet and rejects.parquet.",
-    ),
-    "backfill": Command(
-        "backfill:backfill",
-        "Compute the features that were known when each order was placed, by replaying history.",
-    ),
-    "train": Command(
-        "train:train", "Train a model on the past, test it on what came later, and register it."
-    ),
-    "score": Command(
-        "score:score",
-        "Score every order of a frame with a model: probability, points, and the tier they give.",
-    ),
-    "decide": Command(
-        "decide:decide",
-        "Decide on the orders of a file, in the order of the file, without a broker.",
-    ),
-    "up": Command("up:up", "Start the embedded broker and Valkey, and keep them up until Ctrl-C."),
-    "worker": Command(
-        "worker:worker",
-        "Run one worker until SIGTERM or Ctrl-C; start several to share the partitions.",
-    ),
-    "features list": Command("features_list:features_list", "List the declared features."),
-    "bench features": Command(
-        "bench_features:bench_features",
-        "Measure the feature engine alone, on made-up traffic of 30 days.",
-    ),
-    "bench stream": Command(
-        "bench_stream:bench_stream",
-        "Measure one worker from broker to broker: features, a model of 300 trees, rules, decision.",
-    ),
-    "parity": Command(
-        "parity:parity", "Compare the feature vectors that were served with recomputed ones."
-    ),
-    "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
-    "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
-    "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
+# In the sequence in which they are used; so they are listed.
+SECTIONS: dict[str, dict[str, Command]] = {
+    "See it": {
+        "demo": Command(
+            "demo:demo",
+            "Run the main job from end to end, on a broker and a Valkey that it starts itself.",
+        ),
+    },
+    "1. Get a history": {
+        "simulate": Command(
+            "simulate:simulate",
+            "Make a shop's orders and outcomes, with attacks among them, and the truth about each.",
+        ),
+        "import": Command(
+            "import_history:import_history",
+            "Turn your own order history into orders.parquet, outcomes.parquet and rejects.parquet.",
+        ),
+    },
+    "2. Learn from it": {
+        "backfill": Command(
+            "backfill:backfill",
+            "Compute the features that were known when each order was placed, by replaying history.",
+        ),
+        "train": Command(
+            "train:train",
+            "Train a model on the past, test it on what came later, and register it.",
+        ),
+        "score": Command(
+            "score:score",
+            "Score every order of a frame with a model: probability, points, and the tier they give.",
+        ),
+    },
+    "3. Decide": {
+        "decide": Command(
+            "decide:decide",
+            "Decide on the orders of a file, in the order of the file, without a broker.",
+        ),
+        "up": Command(
+            "up:up", "Start the embedded broker and Valkey, and keep them up until Ctrl-C."
+        ),
+        "worker": Command(
+            "worker:worker",
+            "Run one worker until SIGTERM or Ctrl-C; start several to share the partitions.",
+        ),
+        "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
+    },
+    "4. Look after it": {
+        "parity": Command(
+            "parity:parity", "Compare the feature vectors that were served with recomputed ones."
+        ),
+        "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
+        "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
+        "features list": Command("features_list:features_list", "List the declared features."),
+        "bench features": Command(
+            "bench_features:bench_features",
+            "Measure the feature engine alone, on made-up traffic of 30 days.",
+        ),
+        "bench stream": Command(
+            "bench_stream:bench_stream",
+            "Measure one worker from broker to broker: features, a model of 300 trees, rules, decision.",
+        ),
+    },
 }
+COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 GROUPS = {"features": "The declared features.", "bench": "Measure speed on this machine."}
 
 
@@ -81,17 +96,27 @@ def build_app(arguments: Sequence[str] = ()) -> App:
     app = App(
         name="preempt",
         help="Decide before payment which orders go through, and learn from what happened after.",
+        suppress_keyboard_interrupt=False,  # `main` says what a command has to say of it
     )
-    groups = {name: App(name=name, help=words) for name, words in GROUPS.items()}
-    for group in groups.values():
-        app.command(group)
-    for name, command in COMMANDS.items():
-        group, _, member = name.rpartition(" ")
-        # A text given here would take the place of the docstring in the command's own help.
-        named = name.split() == list(arguments[: len(name.split())])
-        (groups[group] if group else app).command(
-            f"preempt.commands.{command.where}", name=member, help=None if named else command.text
-        )
+    options = Group("Options", sort_key=len(SECTIONS))
+    app["--help"].group = app["--version"].group = options
+    groups: dict[str, App] = {}
+    for place, (title, commands) in enumerate(SECTIONS.items()):
+        section = Group(title, sort_key=place)
+        for number, (name, command) in enumerate(commands.items()):
+            group, _, member = name.rpartition(" ")
+            if group and group not in groups:
+                groups[group] = App(name=group, help=GROUPS[group], group=section, sort_key=number)
+                app.command(groups[group])
+            # A text given here would take the place of the docstring in the command's own help.
+            named = name.split() == list(arguments[: len(name.split())])
+            (groups[group] if group else app).command(
+                f"preempt.commands.{command.where}",
+                name=member,
+                help=None if named else command.text,
+                group=None if group else section,
+                sort_key=number,
+            )
     return app
 
 
@@ -107,5 +132,6 @@ def main() -> None:
     except UserError as error:
         print(f"preempt: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        print(f"preempt: {str(stop) or 'stopped'}", file=sys.stderr)
         sys.exit(130)

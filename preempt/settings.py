@@ -1,7 +1,9 @@
 """Settings: every one has a name, a default, and an environment variable `PREEMPT_<NAME>`."""
 
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -57,12 +59,34 @@ def load_settings(**options: object) -> Settings:
     """Settings from the environment, and from the options that were given, those not None.
 
     Raises:
-        UserError: a value is of the wrong type or out of range; names the variable.
+        UserError: a value is of the wrong type or form, or out of range; names the variable.
     """
     given = {name: value for name, value in options.items() if value is not None}
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         first = error.errors()[0]
         name = f"{PREFIX}{str(first['loc'][0]).upper()}" if first["loc"] else "settings"
         raise UserError(f"{name} is {first['input']!r}: {first['msg'].lower()}") from None
+    if settings.redis_url is not None:
+        _check_redis_url(settings.redis_url)
+    return settings
+
+
+def _check_redis_url(url: str) -> None:
+    """The client takes a wrong database for number 0; and the password is for no message."""
+    shown = re.sub(r"//.*@", "//", url)
+    wrong = UserError(
+        f"PREEMPT_REDIS_URL is {shown!r}: expected redis://HOST:PORT/DATABASE, "
+        "e.g. redis://127.0.0.1:6379/0 (or rediss://, or unix://PATH)"
+    )
+    try:
+        place = urlsplit(url)
+        has_port = place.port is None or place.port > 0  # reading it refuses what is none
+    except ValueError:
+        raise wrong from None
+    if place.scheme == "unix":
+        return
+    is_database = re.fullmatch(r"/?|/[0-9]+", place.path)
+    if place.scheme not in ("redis", "rediss") or not (has_port and is_database):
+        raise wrong

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.signature import text_hashes
 from orders.errors import UserError
-from orders.tables import TIME
+from orders.tables import ORDER_SCHEMA, TIME
 
 KEYS = ("order_id", "event_time")
 
@@ -63,6 +63,11 @@ def open_frame(path: Path) -> Frame:
     Raises:
         UserError: The file is missing, is not Parquet, has no rows, or lacks a column.
     """
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder: name the frame that `preempt backfill {path} --out frame.parquet` "
+            "makes"
+        )
     if not path.is_file():
         raise UserError(f"{path}: no such file; make it with `preempt backfill DIR --out {path}`")
     try:
@@ -70,6 +75,11 @@ def open_frame(path: Path) -> Frame:
     except pl.exceptions.PolarsError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{path} is not a Parquet file: {reason}") from None
+    if schema.keys() >= ORDER_SCHEMA.keys():
+        raise UserError(
+            f"{path} is the orders of a data set, not features: make them with "
+            f"`preempt backfill {path.parent} --out frame.parquet`"
+        )
     for name, dtype in zip(KEYS, (pl.String(), TIME), strict=True):
         if schema.get(name) != dtype:
             found = schema.get(name, "absent")

@@ -30,6 +30,7 @@ from orders.errors import UsageError, UserError
 from orders.tables import first_line, scan_orders, scan_outcomes
 from preempt.console import console, emit, progress
 from preempt.options import Time
+from preempt.paths import require_data_set, require_file_place
 from preempt.settings import load_settings
 
 # In the metadata of a state file: the state holds exactly what arrived before, UTC ms.
@@ -63,8 +64,9 @@ def backfill(
         preempt backfill data/history --out data/frame.parquet --until 2025-03-01T00:00:00Z
         preempt backfill data/history --out data/frame.parquet --store redis
 
-    Into Redis it is slower by an order of magnitude, and begins with an empty state: after Ctrl-C
-    empty that Redis, or take another PREEMPT_TOPIC_PREFIX.
+    Where there is no order to write, it fails, and what was there stays. Into Redis it is slower by
+    an order of magnitude, and begins with an empty state: after Ctrl-C empty that Redis, or take
+    another PREEMPT_TOPIC_PREFIX.
 
     Args:
         directory: A data set: the folder with `orders.parquet` and `outcomes.parquet`.
@@ -96,36 +98,50 @@ def backfill(
     else:
         state, after = _loaded(state_in, declared)
         _check_continuation(state_in, after, from_, until)
+    bound = until
     until, total = _extent(orders, outcomes, after, until)
+    rows = total if from_ is None else _extent(orders, outcomes, from_, until)[1]
+    moves_state = (state_out is not None or store == "redis") and (total > 0 or after is not None)
+    if not rows and not moves_state:
+        raise UserError(_nothing(directory, orders, from_ or after, bound))
     with console.status("Loading the engine"):  # the first time on a machine it is compiled
         for _ in replay(orders.head(1), outcomes.head(1), InMemoryState(declared), declared):
             pass
 
     started = time.perf_counter()
-    written = 0
-    with (
-        progress("Replaying orders", total) as bar,
-        frame_writer(out, declared) as write,
-        closing(
-            replay(
-                orders,
-                outcomes,
-                state,
-                declared,
-                after=after,
-                start=from_,
-                stop=until,
-                on_orders=lambda n: bar.advance(bar.task_ids[0], n),
-            )
-        ) as frames,
-    ):
-        try:
-            for frame in frames:
-                write(frame)
-                written += len(frame)
-            unattributed = state.unattributed
-        except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
-            raise UserError(f"{error}; then begin again with {_EMPTY}") from error
+    written = replayed = 0
+
+    def on_orders(count: int) -> None:
+        nonlocal replayed
+        replayed += count
+        bar.advance(bar.task_ids[0], count)
+
+    try:
+        with (
+            progress("Replaying orders", total) as bar,
+            frame_writer(out, declared) as write,
+            closing(
+                replay(
+                    orders,
+                    outcomes,
+                    state,
+                    declared,
+                    after=after,
+                    start=from_,
+                    stop=until,
+                    on_orders=on_orders,
+                )
+            ) as frames,
+        ):
+            try:
+                for frame in frames:
+                    write(frame)
+                    written += len(frame)
+                unattributed = state.unattributed
+            except (StateUnavailableError, StateLostError, StateCorruptedError) as error:
+                raise UserError(f"{error}; then begin again with {_EMPTY}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_stopped(replayed, total, out, store)) from None
     seconds = time.perf_counter() - started
     if state_out is not None and isinstance(state, InMemoryState):
         _save(state, state_out, until)
@@ -145,10 +161,34 @@ def backfill(
     emit(result, as_json=json, text=text)
 
 
+def _stopped(done: int, total: int, out: Path, store: str) -> str:
+    said = f"stopped after {done:,} of {total:,} orders; {out} is as it was before"
+    if store == "redis":
+        return f"{said}, and Redis holds a part of the history: begin again with {_EMPTY}"
+    return f"{said}: begin again"
+
+
+def _nothing(
+    directory: Path, orders: pl.LazyFrame, start: datetime | None, stop: datetime | None
+) -> str:
+    """Why there is nothing to write, for people."""
+    known = orders.select(first=ARRIVAL.min(), last=ARRIVAL.max())
+    [first, last] = known.collect().row(0)
+    if first is None:
+        return f"{directory} has no orders: nothing is written; look at what made it"
+    bounds = [f"from {start.isoformat()} on"] if start else []
+    bounds += [f"before {stop.isoformat()}"] if stop else []
+    return (
+        f"no order of {directory} arrived {' and '.join(bounds)}: nothing is written; they arrived "
+        f"from {first.isoformat()} to {last.isoformat()}"
+    )
+
+
 def _shared_state(declared: FeatureSet) -> FeatureState:
+    settings = load_settings()  # before what is slow to import
     from preempt.bootstrap import shared_state
 
-    state = shared_state(load_settings(), declared)
+    state = shared_state(settings, declared)
     if not state.is_new:
         raise UserError(
             "the feature state in Redis holds events already, which would be taken for repeats: "
@@ -166,8 +206,10 @@ def _whole(moment: datetime | None) -> datetime | None:
 
 def _check_files(directory: Path, out: Path, state_in: Path | None, state_out: Path | None) -> None:
     """What would only come out after hours of work, or destroy what was read."""
-    if state_out is not None and state_out.is_dir():
-        raise UserError(f"cannot write {state_out}: it is a folder; name a file, e.g. state.bin")
+    require_data_set(directory)
+    require_file_place(out, "frame.parquet")
+    if state_out is not None:
+        require_file_place(state_out, "state.bin")
     read = [directory / "orders.parquet", directory / "outcomes.parquet"]
     if out.resolve() in [path.resolve() for path in read]:
         raise UserError(f"--out {out} is a table of the data set: name another file")

@@ -2,9 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated
 
@@ -12,14 +10,16 @@ import msgspec
 from cyclopts import Parameter
 
 from orders.decoding import decode_orders
-from orders.errors import UserError
+from orders.errors import UsageError, UserError
 from preempt.console import console, progress
+from preempt.order_files import open_orders
+from preempt.paths import require_file_place
 from preempt.settings import load_settings
 
 if TYPE_CHECKING:
     from serving.decisions import Decision
 
-CHUNK = 500
+COMPLAINTS = 20  # lines of stderr; a file of another kind must not flood it
 
 # The vector is left out: people read these lines. `preempt backfill` gives the features.
 _SHOWN = (
@@ -53,17 +53,18 @@ def decide(
 
     Prints one JSON object a line: order_id, points, tier, action, reasons, and what they were
     made of. Each order counts for those after it, so a file sorted by event time gives what the
-    live stream gives. A line that is no order is reported on stderr with its number and left
-    out; the others are decided all the same, and the command ends with 1.
+    live stream gives. A line that is no order is left out, and the first 20 are reported on stderr
+    with their numbers; the others are decided all the same, and the command ends with 1.
 
     For example:
 
         preempt decide orders.jsonl
+        preempt decide data/hotel/orders.parquet --out decisions.jsonl
         preempt decide orders.jsonl --rules my-rules.toml --model risk --out decisions.jsonl
         head -1000 orders.jsonl | preempt decide - --state state.bin
 
     Args:
-        orders: JSON Lines, one order a line; - reads standard input.
+        orders: JSON Lines, one order a line, or the orders.parquet that `preempt import` writes; - reads JSON Lines from standard input.
         rules: Rules file; default: the ones that come with us.
         model: A registered name (its champion), models:/NAME@ALIAS, models:/NAME/VERSION, a folder, or none for rules alone.
         state: What was known before the first order, from `preempt backfill --state-out`; default: nothing.
@@ -71,20 +72,24 @@ def decide(
         tracking_uri: MLflow server, or sqlite:///FILE; default: PREEMPT_TRACKING_URI, else SQLite in the data folder.
         json: Accepted for uniformity; the output is always JSON Lines.
     """
+    _check_out(orders, out)
     settings = load_settings(rules=rules, model=model, tracking_uri=tracking_uri)
     settings = settings.model_copy(update={"store": "memory", "redis_url": None})  # offline
     with ExitStack() as files:
-        lines = _opened(files, orders)
+        unit, chunks = open_orders(files, orders, sys.stdin.buffer)
         from preempt.bootstrap import build_scorer, wall_clock
 
         scorer = build_scorer(settings, state, guarded=False)
         written = _written(files, out)
         seen = decided = rejected = 0
         bar = files.enter_context(progress("Deciding", None))
-        for numbers, raws in _chunks(lines):
+        for numbers, raws in chunks:
             found = decode_orders(raws)
-            for fault in found.rejected:
-                _complain(numbers[fault.index], fault.detail)
+            for count, fault in enumerate(found.rejected, start=rejected + 1):
+                if count <= COMPLAINTS:
+                    _complain(f"{unit} {numbers[fault.index]}: {fault.detail}")
+                elif count == COMPLAINTS + 1:
+                    _complain(f"… further {unit}s that are no orders are only counted")
             decisions = scorer.decide(found.events, now=wall_clock())
             _write(written, decisions)
             seen += len(raws)
@@ -93,24 +98,17 @@ def decide(
             bar.advance(bar.task_ids[0], len(raws))
     if rejected:
         raise UserError(
-            f"{rejected:,} of {seen:,} lines are no orders, see above; the other {decided:,} were "
-            "decided"
+            f"{rejected:,} of {seen:,} {unit}s are no orders, see above; the other {decided:,} "
+            "were decided"
         )
 
 
-def _opened(files: ExitStack, orders: Path) -> IO[bytes]:
-    if str(orders) == "-":
-        return sys.stdin.buffer
-    try:
-        lines = files.enter_context(orders.open("rb"))
-    except OSError as error:
-        raise UserError(f"cannot read {orders}: {error.strerror}") from None
-    if lines.peek(4).startswith(b"PAR1"):
-        raise UserError(
-            f"{orders} is Parquet, and decide reads JSON Lines; convert it in Python: "
-            f'polars.read_parquet("{orders}").write_ndjson("{orders.with_suffix(".jsonl")}")'
-        )
-    return lines
+def _check_out(orders: Path, out: Path | None) -> None:
+    if out is None:
+        return
+    require_file_place(out, "decisions.jsonl")
+    if out.resolve() == orders.resolve():
+        raise UsageError(f"--out {out} is the file of the orders: name another file")
 
 
 def _written(files: ExitStack, out: Path | None) -> IO[bytes]:
@@ -123,16 +121,8 @@ def _written(files: ExitStack, out: Path | None) -> IO[bytes]:
         raise UserError(f"cannot write {out}: {error.strerror}") from None
 
 
-def _chunks(lines: IO[bytes]) -> Iterator[tuple[list[int], list[bytes]]]:
-    """Line numbers from 1 and lines, `CHUNK` at a time; blank lines are left out."""
-    numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-    while chunk := list(islice(numbered, CHUNK)):
-        numbers, raws = zip(*chunk, strict=True)
-        yield list(numbers), list(raws)
-
-
-def _complain(number: int, detail: str) -> None:
-    console.print(f"line {number}: {detail}", markup=False, highlight=False, soft_wrap=True)
+def _complain(detail: str) -> None:
+    console.print(detail, markup=False, highlight=False, soft_wrap=True)
 
 
 def _write(file: IO[bytes], decisions: "list[Decision]") -> None:

@@ -5,7 +5,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from orders.errors import UsageError, UserError
 from preempt.console import console, emit
+from preempt.paths import require_file_place
 from preempt.settings import load_settings
 
 
@@ -35,22 +37,26 @@ def score(
         rules: File whose tier thresholds count; default: the settings', else the ones that come with us.
         json: Print the counts as JSON.
     """
+    require_file_place(out, "scores.parquet")
+    if out.resolve() == frame.resolve():
+        raise UsageError(f"--out {out} is the frame itself: name another file")
     import numpy as np
     import polars as pl
 
     from models.points import POINTS_TARGET, model_points
-    from models.registry import load_model
     from orders.decision_table import TIERS
-    from orders.errors import UserError
     from serving.policy import Policy, weights_of
     from training.frame import open_frame
-    from training.train import frame_hash, predict_rows
 
+    opened = open_frame(frame)
     settings = load_settings()
     rules = rules or settings.rules
     policy = Policy.load(rules) if rules else Policy.default()
+    # MLflow takes seconds to import: what can be told without it has been told.
+    from models.registry import load_model
+    from training.train import frame_hash, predict_rows
+
     found = load_model(model, tracking_uri or settings.mlflow_uri)
-    opened = open_frame(frame)
     try:
         found.signature.require(frame_hash(opened), opened.features)
     except ValueError as mismatch:

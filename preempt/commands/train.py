@@ -11,6 +11,7 @@ from orders.errors import UsageError
 from orders.targets import TARGETS
 from preempt.console import console, emit, progress
 from preempt.options import Seed, Time, TimeOrShare
+from preempt.paths import require_folder_place
 from preempt.settings import load_settings
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def train(
     """
     if target not in TARGETS:
         raise UsageError(f"--target is {target!r}, expected {' or '.join(TARGETS)}")
+    if model_out:
+        require_folder_place(model_out)
     import msgspec
 
     from models.registry import CHAMPION, champion_version, mlflow_client

@@ -1,7 +1,9 @@
 """`preempt worker`: one Faust worker."""
 
 import logging
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,8 @@ from cyclopts import Parameter
 from preempt.console import console
 from preempt.options import Broker
 from preempt.settings import load_settings
+
+BROKER_PATIENCE_S = 10.0
 
 
 def worker(
@@ -29,7 +33,8 @@ def worker(
 
     A worker that scores runs the agents `score` (orders to decisions) and `feedback` (outcomes to
     what is known); one that archives runs `archive` (orders, outcomes and decisions to Delta
-    tables). What is not given comes from the environment, `PREEMPT_<NAME>`.
+    tables). It waits up to 10 s for a broker to answer. What is not given comes from the
+    environment, `PREEMPT_<NAME>`.
 
     For example:
 
@@ -64,15 +69,55 @@ def worker(
         data_dir=data_dir,
         store=store,
     )
-    console.print(f"Worker ({role}) on {settings.broker}; Ctrl-C or SIGTERM stops it.")
+    _wait_for_broker(settings.broker)
     from preempt.bootstrap import build_archive_worker, build_scoring_worker
     from streams.worker import run_worker
 
+    started = f"Worker ({role}) on {settings.broker}; Ctrl-C or SIGTERM stops it."
     if role == "archive":
         app, archive = build_archive_worker(settings)
+        console.print(started)
         code = run_worker(app)
         if code == 0:
             archive.compact()
     else:
-        code = run_worker(build_scoring_worker(settings, state))
+        app = build_scoring_worker(settings, state)
+        console.print(started)
+        code = run_worker(app)
     sys.exit(code)
+
+
+def _wait_for_broker(bootstrap: str) -> None:
+    """Wait up to 10 s; a signal ends it at once.
+
+    A thread asks, since librdkafka would hold the signal back until it gives up.
+
+    Raises:
+        UserError: No broker answers.
+        KeyboardInterrupt: SIGINT or SIGTERM came, as until the worker itself runs.
+    """
+    # Also where the shell started us with SIGINT ignored, as it does in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    from orders.errors import UserError
+    from streams.broker import check_broker
+
+    failed: list[UserError] = []
+
+    def ask() -> None:
+        try:
+            check_broker(bootstrap, BROKER_PATIENCE_S)
+        except UserError as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask, name="broker-question", daemon=True)
+    try:
+        console.print(f"Waiting for the broker at {bootstrap}, up to {BROKER_PATIENCE_S:g} s …")
+        asking.start()
+        asking.join()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped before the broker at {bootstrap} answered; nothing was read or decided"
+        ) from None
+    if failed:
+        raise failed[0]

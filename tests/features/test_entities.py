@@ -31,6 +31,23 @@ def test_nothing_is_missing(entity: str, text: str | None) -> None:
     assert text_keys[entity](text) == 0
 
 
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("شارع الملك فهد، 12", "شارع  الملك فهد 12"),
+        ("УЛ. ЛЕНИНА, д. 5", "ул ленина д 5"),
+        ("北京市　朝阳区，建国路１号", "北京市朝阳区建国路1号"),
+        ("カナガワ ﾖｺﾊﾏ", "カナガワヨコハマ"),
+        ("Straße 5", "STRASSE 5"),
+    ],
+)
+def test_an_address_in_any_script_is_one_however_it_is_spaced_and_punctuated(
+    text: str, same: str
+) -> None:
+    key = text_keys["address"]
+    assert key(text) == key(same) != 0
+
+
 def test_one_text_has_another_key_for_another_entity() -> None:
     assert len({key("same") for key in text_keys.values()}) == len(text_keys)
 

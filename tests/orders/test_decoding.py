@@ -48,6 +48,30 @@ def test_an_unknown_field_is_ignored() -> None:
     assert decode_orders([order(weather="rain", nested={"a": [1, 2]})]).events[0].order_id == "o1"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"unit_price": 0},
+        {"unit_price": 10**13, "quantity": 1_000_000},
+        {"ip": "not an ip"},
+        {"ip": "2001:db8::1"},
+        {"ip": ""},
+        {"phone": "+86 138 0013 8000"},
+        {"phone": "１３８００１３８０００"},
+        {"address": "北京市　朝阳区，建国路１号"},
+        {"address": "شارع الملك فهد ١٢"},
+        {"address": "ул. Ленина, д. 5 🏠"},
+        {"device": "路" * 2_048},
+    ],
+    ids=str,
+)
+def test_odd_values_that_are_possible_are_kept_as_they_were_written(fields: dict) -> None:
+    decoded = decode_orders([order(**fields)])
+    assert decoded.rejected == []
+    for name, value in fields.items():
+        assert getattr(decoded.events[0], name) == value
+
+
 def test_a_time_may_be_iso_8601_with_a_zone() -> None:
     raws = [order(event_time="2023-11-15T06:13:20+08:00"), order(event_time=1_700_000_000_000)]
     first, second = decode_orders(raws).events
@@ -69,6 +93,16 @@ ATTRIBUTE = "a number, text of at most 2048 characters or true or false"
         (order(quantity=True), "wrong_type", "quantity: expected an integer from 1 to 1000000, got true"),
         (order(quantity=None), "wrong_type", "quantity: expected an integer from 1 to 1000000, got null"),
         (order(unit_price=-1), "out_of_range", "unit_price: expected an integer from 0 to 10000000000000, got -1"),
+        (order(unit_price=10**13 + 1), "out_of_range", "unit_price: expected an integer from 0 to 10000000000000, got 10000000000001"),
+        (order(unit_price=19.99), "wrong_type", "unit_price: expected an integer from 0 to 10000000000000, got 19.99"),
+        (order().replace(b"5000", b"NaN"), "not_json", None),
+        (order(list_price=-1), "out_of_range", "list_price: expected an integer from 0 to 10000000000000, got -1"),
+        (order(quantity=0), "out_of_range", "quantity: expected an integer from 1 to 1000000, got 0"),
+        (order(quantity=1_000_001), "out_of_range", "quantity: expected an integer from 1 to 1000000, got 1000001"),
+        (order(ip=16909060), "wrong_type", "ip: expected text of at most 2048 characters, got 16909060"),
+        (order(phone=13800138000), "wrong_type", "phone: expected text of at most 2048 characters, got 13800138000"),
+        (order(device="d" * 10_240), "out_of_range", f'device: expected text of at most 2048 characters, got "{"d" * 63}…'),
+        (order(address="路" * 2_049), "out_of_range", f'address: expected text of at most 2048 characters, got "{"路" * 63}…'),
         (order(member_level=7), "out_of_range", "member_level: expected an integer from 0 to 6, got 7"),
         (order(currency="cny"), "out_of_range", 'currency: expected text like ^[A-Z]{3}$, got "cny"'),
         (order(currency="CNY\n"), "out_of_range", 'currency: expected text like ^[A-Z]{3}$, got "CNY\\n"'),

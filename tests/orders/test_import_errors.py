@@ -50,36 +50,50 @@ def changed(**fields: str) -> str:
     ("mapping", "message"),
     [
         ("[order", "mapping.toml is not TOML: "),
-        (ORDER.replace("quantity", "quantty"), "mapping.toml: [order] 'quantty' is not a field of an order; did you mean 'quantity'?"),
-        (ORDER.replace("currency", "#"), "mapping.toml: [order] 'currency' is missing; an order must have it"),
-        ("[source]\nfoo = 1\n" + ORDER, "mapping.toml: the mapping contains unknown field `foo` - at `source`"),
-        ("", "mapping.toml: the mapping missing required field `order`"),
-        (changed(quantity='{ column = "qty", when = "x" }'), "mapping.toml: the mapping contains unknown field `when` - at `order"),
-        (changed(quantity='{ column = "qty", value = 1 }'), "mapping.toml: [order] quantity: expected one of column, expr, value, row_number, got column and value"),
-        (changed(quantity="{ value = 0 }"), "mapping.toml: [order] quantity: expected an integer from 1 to 1000000, got 0"),
-        (changed(currency='{ value = "yuan" }'), "mapping.toml: [order] currency: expected text like ^[A-Z]{3}$, got \"yuan\""),
-        (changed(quantity='{ column = "qty", zone = "UTC" }'), "mapping.toml: [order] quantity: 'zone' is for times"),
-        (changed(event_time='{ column = "placed", zone = "Mars/Olympus" }'), "mapping.toml: [order] event_time: 'Mars/Olympus' is no time zone"),
+        ("[order]\nquantity = True\n", "mapping.toml, line 2 is not TOML: Invalid value (write true): quantity = True"),
+        (changed(currency="CNY"), 'mapping.toml, line 7 is not TOML: Invalid value (text needs quotes, as "CNY"): currency = CNY'),
+        (changed(order_id='"no'), "mapping.toml, line 3 is not TOML: Illegal character '\\n' (a quote is missing): order_id = \"no"),
+        ("[attributes]\n礼品 = 'x'\n", "mapping.toml, line 2 is not TOML: Invalid statement (a name that is not plain ASCII needs quotes, as \"礼品\"): 礼品 = 'x'"),
+        (changed(order_id=r'"c:\data"'), r"mapping.toml, line 3 is not TOML: Unescaped '\' in a string (in single quotes a backslash stands for itself): order_id = "),
+        (ORDER.replace("quantity", "quantty"), "mapping.toml, line 5: [order] quantty is not a field of an order; did you mean 'quantity'?"),
+        (ORDER.replace("currency", "#"), "mapping.toml, line 2: [order]: 'currency' is missing; an order must have it"),
+        ("[source]\nfoo = 1\n" + ORDER, "mapping.toml, line 2: [source] foo: no such key; there are: format, separator, "),
+        ("", "mapping.toml: 'order' is missing"),
+        (changed(quantity='{ column = "qty", when = "x" }'), "mapping.toml, line 5: [order] quantity when: no such key; there are: column, expr, "),
+        (changed(quantity='{ column = "qty", value = 1 }'), "mapping.toml, line 5: [order] quantity: expected one of column, expr, value, row_number, got column and value"),
+        (changed(quantity="{ value = 0 }"), "mapping.toml, line 5: [order] quantity: expected an integer from 1 to 1000000, got 0"),
+        (changed(currency='{ value = "yuan" }'), "mapping.toml, line 7: [order] currency: expected text like ^[A-Z]{3}$, got \"yuan\""),
+        (changed(quantity='{ column = "qty", zone = "UTC" }'), "mapping.toml, line 5: [order] quantity: 'zone' is for times"),
+        (changed(event_time='{ column = "placed", zone = "Mars/Olympus" }'), "mapping.toml, line 4: [order] event_time: 'Mars/Olympus' is no time zone"),
         (changed(quantity='"buyer name"'), "history.csv: there is no column 'buyer name'; did you mean 'Buyer Name'?"),
         (changed(quantity='"zzz"'), "history.csv: there is no column 'zzz'; there are: no, placed, qty, price, Buyer Name"),
         (changed(quantity='{ expr = "amount * 2" }'), "history.csv: there is no column 'amount'"),
-        (changed(quantity='{ expr = "qty +" }'), "mapping.toml: quantity: unable to parse 'qty +' as Expr"),
-        (changed(quantity='{ expr = "qty + \'1" }'), "mapping.toml: quantity: sql parser error: Unterminated string literal at Line: 1, Column: 7 in "),
-        (changed(event_time='{ column = "placed", zone = "UTC", plus = "interval +" }'), "mapping.toml: event_time plus: "),
-        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty >'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml: [[outcome]] 1 when: unable to parse 'qty >'"),
-        (changed(quantity='{ expr = "(select 1)" }'), "mapping.toml: quantity: 'select' looks beyond the row"),
-        (changed(quantity='''{ expr = "qty in (select qty from read_csv('/etc/passwd'))" }'''), "mapping.toml: "),
-        (changed(quantity='''{ expr = "read_csv('/etc/passwd')" }'''), "mapping.toml: quantity: unsupported function 'read_csv'"),
-        (changed(quantity='{ expr = "max(qty)" }'), "mapping.toml: quantity: 'max' looks beyond the row"),
-        (changed(quantity='{ expr = "count(*) over ()" }'), "mapping.toml: quantity: 'count' looks beyond the row"),
-        (changed(event_time='{ expr = "now()" }'), "mapping.toml: event_time: 'now' reads the clock"),
-        (changed(quantity='''{ expr = "qty = '1'" }'''), "mapping.toml: quantity: the source is Boolean, which is no number"),
-        (ORDER + "[[outcome]]\nkind = 'exploded'\nevent_time = 'placed'\n", "mapping.toml: Invalid enum value 'exploded' - at `outcome[0].kind`"),
-        (ORDER + "[[outcome]]\nkind = 'paid'\n", "mapping.toml: the mapping missing required field `event_time` - at `outcome[0]`"),
-        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml: [[outcome]] 1 when: expected a condition, got String"),
-        (ORDER + "[[outcome]]\nkind = 'cancelled'\nevent_time = {column='placed', zone='UTC'}\nreason = {value='bored'}\n", "mapping.toml: [[outcome]] 1 reason: 'bored' is not in the taxonomy"),
+        (changed(quantity='{ expr = "qty +" }'), "mapping.toml, line 5: [order] quantity: unable to parse 'qty +' as Expr"),
+        (changed(quantity='{ expr = "qty + \'1" }'), "mapping.toml, line 5: [order] quantity: sql parser error: Unterminated string literal at Line: 1, Column: 7 in "),
+        (changed(event_time='{ column = "placed", zone = "UTC", plus = "interval +" }'), "mapping.toml, line 4: [order] event_time plus: "),
+        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty >'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml, line 10: [[outcome]] 1 when: unable to parse 'qty >'"),
+        (changed(quantity='{ expr = "(select 1)" }'), "mapping.toml, line 5: [order] quantity: 'select' looks beyond the row"),
+        (changed(quantity='''{ expr = "qty in (select qty from read_csv('/etc/passwd'))" }'''), "mapping.toml, line 5: [order] quantity: 'select' looks beyond the row"),
+        (changed(quantity='''{ expr = "read_csv('/etc/passwd')" }'''), "mapping.toml, line 5: [order] quantity: 'read_csv' would open a file"),
+        (changed(quantity='{ expr = "max(qty)" }'), "mapping.toml, line 5: [order] quantity: 'max' looks beyond the row"),
+        (changed(quantity='{ expr = "count(*) over ()" }'), "mapping.toml, line 5: [order] quantity: 'count' looks beyond the row"),
+        (changed(event_time='{ expr = "now()" }'), "mapping.toml, line 4: [order] event_time: 'now' reads the clock"),
+        (changed(quantity='''{ expr = "qty = '1'" }'''), "mapping.toml, line 5: [order] quantity: the source is Boolean, which is no number"),
+        (ORDER + "[[outcome]]\nkind = 'exploded'\nevent_time = 'placed'\n", "mapping.toml, line 9: [[outcome]] 1 kind: did you mean \"expired\"? expected one of appeal_rejected, "),
+        (ORDER + "[[outcome]]\nkind = 'paid'\n", "mapping.toml, line 8: [[outcome]] 1: 'event_time' is missing"),
+        (ORDER + "[[outcome]]\nkind = 'paid'\nwhen = 'qty'\nevent_time = {column='placed', zone='UTC'}\n", "mapping.toml, line 10: [[outcome]] 1 when: expected a condition, got String"),
+        (ORDER + "[[outcome]]\nkind = 'cancelled'\nevent_time = {column='placed', zone='UTC'}\nreason = {value='bored'}\n", 'mapping.toml, line 11: [[outcome]] 1 reason: "bored" is not in the taxonomy; there are: '),
         (ORDER + "[targets.love]\nmaturity_days = 1\n", "mapping.toml: [targets]: no target 'love', there are: risk, cancel"),
-        (ORDER + "[targets.risk]\nmaturity_days = 'soon'\n", "mapping.toml: "),
+        (ORDER + "[targets.risk]\nmaturity_days = 'soon'\n", "mapping.toml, line 9: [targets] risk maturity_days: expected a number >= 0 or \"never\", got \"soon\""),
+        (ORDER + "[[outcome]]\nkind = 'canceled'\nevent_time = 'x'\n", "mapping.toml, line 9: [[outcome]] 1 kind: did you mean \"cancelled\"? expected one of "),
+        (ORDER + "[outcome]\nkind = 'paid'\n", "mapping.toml, line 8: [outcome]: expected a list: write [[outcome]], in two brackets"),
+        (ORDER + "[order.phone]\ncolum = 'x'\n", "mapping.toml, line 9: [order] phone colum: no such key; did you mean 'column'?"),
+        (changed(unit_price='{ column = "price", decimals = "two" }'), "mapping.toml, line 6: [order] unit_price decimals: expected an integer from 0 to 6, got \"two\""),
+        (changed(quantity="1"), "mapping.toml, line 5: [order] quantity: expected text or a table, got 1; a constant is { value = 1 }"),
+        ("order = 5\n", "mapping.toml, line 1: [order]: expected a table, got 5"),
+        ("[source]\nties = 'shuffle'\n" + ORDER, "mapping.toml, line 2: [source] ties: did you mean \"shuffled\"? expected one of row, shuffled, got \"shuffle\""),
+        ("[source]\ntypes = { qty = 'int' }\n" + ORDER, "mapping.toml, line 2: [source] types qty: did you mean \"integer\"? expected one of "),
+        (changed(quantity="""{ expr = "qty in (from read_csv('/etc/passwd'))" }"""), "mapping.toml, line 5: [order] quantity: 'read_csv' would open a file"),
         ("[source]\ntypes = { qty = 'integer', colour = 'number' }\n" + ORDER, "history.csv: there is no column 'colour'"),
         ("[source]\nencoding = 'klingon'\n" + ORDER, "[source] encoding: 'klingon' is not known"),
     ],
@@ -125,11 +139,13 @@ def test_times_need_a_zone_from_somewhere_and_from_one_place_only(tmp_path: Path
     frame = pl.read_csv(CSV.encode(), try_parse_dates=True)
     frame.write_parquet(file)
     no_zone = fail(tmp_path, changed(event_time='"placed"'), file.name, b"")
-    assert no_zone.startswith("mapping.toml: event_time: these times carry no zone; give one")
+    assert no_zone.startswith(
+        "mapping.toml, line 4: [order] event_time: these times carry no zone; give one"
+    )
     frame.with_columns(pl.col("placed").cast(pl.Datetime("ms", "UTC"))).write_parquet(file)
     two = fail(tmp_path, ORDER, file.name, b"")
     assert two.startswith(
-        "mapping.toml: event_time: these times carry their own zone; leave 'zone'"
+        "mapping.toml, line 4: [order] event_time: these times carry their own zone; leave 'zone'"
     )
 
 

@@ -66,6 +66,11 @@ def run(
     )
 
 
+def sizes(done: Imported) -> tuple[int, int, int, dict[str, int]]:
+    """Orders, outcomes, rejects, and these by code."""
+    return done.orders, done.outcomes, done.rejects, done.reasons
+
+
 def orders(tmp_path: Path) -> pl.DataFrame:
     return scan_orders(tmp_path / "out").collect()
 
@@ -79,7 +84,7 @@ def rejects(tmp_path: Path) -> list[dict[str, str]]:
 
 
 def test_rows_become_orders_and_outcomes_sorted_by_time(tmp_path: Path) -> None:
-    assert imported(tmp_path, [GOOD, CANCELLED]) == Imported(2, 1, 0, {})
+    assert sizes(imported(tmp_path, [GOOD, CANCELLED])) == (2, 1, 0, {})
     assert orders(tmp_path).select("order_id", "event_time", "unit_price", "attributes").rows() == [
         ("a2", datetime(2024, 4, 30, 23, 0, tzinfo=UTC), 500, {"colour": None}),
         ("a1", datetime(2024, 5, 1, 0, 0, tzinfo=UTC), 1999, {"colour": "red"}),
@@ -125,7 +130,7 @@ def test_the_data_set_has_its_files_and_nothing_else(tmp_path: Path) -> None:
 def test_a_row_that_is_no_order_is_rejected_with_one_reason(
     tmp_path: Path, row: str, field: str, code: str, reason: str | None
 ) -> None:
-    assert imported(tmp_path, [GOOD, row, CANCELLED]) == Imported(2, 1, 1, {code: 1})
+    assert sizes(imported(tmp_path, [GOOD, row, CANCELLED])) == (2, 1, 1, {code: 1})
     (reject,) = rejects(tmp_path)
     assert reject["row"] == 2
     assert (reject["event"], reject["field"], reject["code"]) == ("order", field, code)
@@ -135,7 +140,7 @@ def test_a_row_that_is_no_order_is_rejected_with_one_reason(
 
 def test_the_outcomes_of_a_rejected_order_are_dropped(tmp_path: Path) -> None:
     bad = CANCELLED.replace(",5,", ",-5,")
-    assert imported(tmp_path, [GOOD, bad]) == Imported(1, 0, 1, {"out_of_range": 1})
+    assert sizes(imported(tmp_path, [GOOD, bad])) == (1, 0, 1, {"out_of_range": 1})
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,7 @@ def test_an_outcome_without_a_possible_time_is_rejected_and_its_order_stays(
     tmp_path: Path, closed: str, code: str
 ) -> None:
     row = CANCELLED.replace("2024-05-02 09:30:00", closed)
-    assert imported(tmp_path, [row]) == Imported(1, 0, 1, {code: 1})
+    assert sizes(imported(tmp_path, [row])) == (1, 0, 1, {code: 1})
     (reject,) = rejects(tmp_path)
     assert (reject["row"], reject["event"], reject["field"]) == (1, "cancelled", "event_time")
 
@@ -155,7 +160,7 @@ def test_of_several_rows_with_the_same_order_number_the_first_valid_one_stays(
     tmp_path: Path,
 ) -> None:
     rows = [GOOD.replace(",2,", ",0,"), GOOD, GOOD.replace("kim", "lee"), GOOD]
-    assert imported(tmp_path, rows) == Imported(1, 0, 3, {"out_of_range": 1, "repeated": 2})
+    assert sizes(imported(tmp_path, rows)) == (1, 0, 3, {"out_of_range": 1, "repeated": 2})
     assert orders(tmp_path)["account"].to_list() == ["kim"]
     assert [reject["row"] for reject in rejects(tmp_path)] == [1, 3, 4]
 
@@ -219,7 +224,7 @@ def test_every_format_gives_the_same_data_set(tmp_path: Path, ending: str) -> No
         frame.write_ndjson(file)
     else:
         frame.write_csv(file, separator="\t")
-    assert run(tmp_path, file) == Imported(2, 1, 0, {})
+    assert sizes(run(tmp_path, file)) == (2, 1, 0, {})
     assert orders(tmp_path).equals(expected[0])
     assert outcomes(tmp_path).equals(expected[1])
 
@@ -229,7 +234,7 @@ def test_lines_that_are_no_json_objects_are_rejected_as_they_stand(tmp_path: Pat
     bad = ["not json", "[1]", "17", '{"no": "x"', '{"no": NaN}', '{"no": "\\ud800"}', "{" * 300]
     file = tmp_path / "history.jsonl"
     file.write_text("\n".join(["\ufeff" + good[0], *bad, "", good[1]]))
-    assert run(tmp_path, file) == Imported(2, 1, 7, {"broken_row": 7})
+    assert sizes(run(tmp_path, file)) == (2, 1, 7, {"broken_row": 7})
     assert [reject["raw"] for reject in rejects(tmp_path)] == bad
     assert rejects(tmp_path)[0]["reason"] == "expected a JSON object, got another shape"
     assert [reject["row"] for reject in rejects(tmp_path)] == [2, 3, 4, 5, 6, 7, 8]

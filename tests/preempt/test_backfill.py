@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from features.feature_set import feature_set
 from features.memory import InMemoryState
-from orders.errors import UserError
+from orders.errors import UsageError, UserError
 from orders.events import Instant, Order, Outcome
 from orders.tables import (
     ORDER_SCHEMA,
@@ -140,7 +141,9 @@ def test_a_saved_state_takes_up_what_was_added_to_the_data_set(
     assert pl.concat([first, second]).equals(whole)
     # All of it is in the state of the second run: a third one finds nothing.
     backfilled(folder, tmp_path / "2.parquet", state_in=saved, state_out=saved)
-    assert backfilled(folder, tmp_path / "3.parquet", state_in=saved).is_empty()
+    with pytest.raises(UserError, match=r"^no order of .* arrived from .* on: nothing is written"):
+        backfill(folder, out=tmp_path / "2.parquet", state_in=saved)
+    assert not pl.read_parquet(tmp_path / "1.parquet").is_empty()
 
 
 def test_json_says_how_many(folder: Path, tmp_path: Path, capsys) -> None:
@@ -155,14 +158,63 @@ def test_json_says_how_many(folder: Path, tmp_path: Path, capsys) -> None:
     )
 
 
-def test_an_empty_data_set_gives_a_frame_without_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [[], ["--state-out", "state"]])
+def test_a_data_set_without_orders_is_an_error_and_the_former_frame_stays(
+    tmp_path: Path, options: list[str]
+) -> None:
     pl.DataFrame(schema=ORDER_SCHEMA).write_parquet(tmp_path / "orders.parquet")
     pl.DataFrame(schema=OUTCOME_SCHEMA).write_parquet(tmp_path / "outcomes.parquet")
-    saved = tmp_path / "state"
-    frame = backfilled(tmp_path, tmp_path / "1.parquet", state_out=saved)
-    assert frame.is_empty()
-    assert frame.columns == ["order_id", "event_time", *feature_set().names]
-    assert backfilled(tmp_path, tmp_path / "2.parquet", state_in=saved).is_empty()
+    out = tmp_path / "frame.parquet"
+    out.write_text("the former one")
+    done = command("backfill", tmp_path, "--out", out, *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"preempt: {tmp_path} has no orders: nothing is written; look at what made it\n"
+    )
+    assert out.read_text() == "the former one"
+    assert not (tmp_path / "state").exists()
+
+
+def test_where_no_order_is_in_the_range_it_says_which_there_are(
+    folder: Path, tmp_path: Path
+) -> None:
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    with pytest.raises(
+        UserError, match=r"arrived before 2001-.*: nothing is written; they arrived from 2025-"
+    ):
+        backfill(folder, out=tmp_path / "f.parquet", until=long_ago)
+    with pytest.raises(UserError, match=r"arrived from 2101-.* on: nothing is written"):
+        backfill(folder, out=tmp_path / "f.parquet", from_=long_ago.replace(year=2101))
+    assert not (tmp_path / "f.parquet").exists()
+
+
+def test_what_only_moves_the_state_on_may_write_no_order(folder: Path, tmp_path: Path) -> None:
+    out, saved = tmp_path / "f.parquet", tmp_path / "state"
+    never = datetime(2101, 1, 1, tzinfo=UTC)
+    assert backfilled(folder, out, from_=never, state_out=saved).is_empty()
+    assert saved.exists()
+
+
+def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "preempt", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_file_where_a_data_set_is_asked_for_is_wrong_use(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("no\n1\n")
+    done = command("backfill", "orders.csv", "--out", "f.parquet", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "preempt: orders.csv is a file, and a data set is a folder: make one with "
+        "'preempt import orders.csv --mapping M.toml --out DIR'\n"
+    )
+    with pytest.raises(UsageError, match=r"name the folder of the data set, "):
+        backfill(folder / "orders.parquet", out=tmp_path / "f.parquet")
 
 
 def test_bad_use_is_one_clear_line(folder: Path, tmp_path: Path) -> None:
@@ -294,23 +346,43 @@ def test_a_full_disk_is_one_clear_line_and_leaves_the_former_file(
         assert left <= {"frame.parquet", "state", "frame.parquet.warm"}
 
 
-def test_an_interruption_leaves_the_former_frame_and_no_other_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("store", ["memory", "redis"])
+def test_an_interruption_says_what_stands_and_leaves_the_former_frame(
+    tmp_path: Path,
+    store: str,
+    valkey_url: str,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PREEMPT_REDIS_URL", valkey_url)
+    monkeypatch.setenv("PREEMPT_TOPIC_PREFIX", topic_prefix)
     history(tmp_path / "history", orders=120_000)
     out = tmp_path / "out" / "frame.parquet"
     out.parent.mkdir()
     out.write_text("the former one")
     command = [sys.executable, "-c", "from preempt.cli import main; main()", "backfill"]
     with subprocess.Popen(
-        [*command, str(tmp_path / "history"), "--out", str(out)], stderr=subprocess.PIPE, text=True
+        [*command, str(tmp_path / "history"), "--out", str(out), "--store", store],
+        stderr=subprocess.PIPE,
+        text=True,
     ) as running:
         deadline = time.monotonic() + 60
         while not list(out.parent.glob(".frame*")) and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.2)
         running.send_signal(signal.SIGINT)
-        _, complaint = running.communicate(timeout=30)
+        _, complaint = running.communicate(timeout=120)  # the block under way is finished
     assert running.returncode == 130, complaint
-    assert complaint == ""
+    next_step = {
+        "memory": ": begin again",
+        "redis": ", and Redis holds a part of the history: begin again with an empty Redis or "
+        "another PREEMPT_TOPIC_PREFIX",
+    }[store]
+    assert re.fullmatch(
+        rf"preempt: stopped after [\d,]+ of 120,000 orders; {re.escape(str(out))} is as it was "
+        rf"before{re.escape(next_step)}\n",
+        complaint,
+    ), complaint
     assert [path.name for path in out.parent.iterdir()] == ["frame.parquet"]
     assert out.read_text() == "the former one"
 

@@ -2,15 +2,18 @@
 
 import importlib
 import inspect
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cyclopts import App
 
-from preempt.cli import COMMANDS, build_app, main
+from preempt.cli import COMMANDS, SECTIONS, build_app, main
 
 Run = Callable[..., tuple[int, str]]
 
@@ -54,6 +57,25 @@ def test_the_text_of_a_command_in_the_list_is_the_first_line_of_its_docstring(na
     command = getattr(importlib.import_module(f"preempt.commands.{module}"), member)
     described = (command.help if isinstance(command, App) else inspect.getdoc(command)) or ""
     assert COMMANDS[name].text == described.splitlines()[0]
+
+
+def test_the_list_is_in_the_sequence_of_use(run: Run) -> None:
+    _, said = run("--help")
+    listed = re.findall(r"^│ (\w+) ", said, re.MULTILINE)
+    chain = [
+        "demo",
+        "simulate",
+        "import",
+        "backfill",
+        "train",
+        "score",
+        "decide",
+        "worker",
+        "parity",
+    ]
+    assert [name for name in listed if name in chain] == chain
+    for title in SECTIONS:
+        assert f"─ {title} ─" in said
 
 
 def test_the_list_has_every_text(run: Run) -> None:
@@ -162,6 +184,63 @@ def test_an_absent_model_is_one_line(run: Run, broker, topic_prefix: str) -> Non
     options = ("--broker", broker.bootstrap, "--topic-prefix", topic_prefix)
     done = run("worker", "--model", "nobody", *options)
     assert_one_clear_line(done, "nobody", "train")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_worker_says_that_it_waits_for_the_broker_and_a_signal_ends_it_at_once(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    silent = "127.0.0.1:1"
+    command = [sys.executable, "-m", "preempt", "worker", "--model", "none", "--broker", silent]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as worker:
+        assert worker.stderr is not None
+        assert worker.stderr.readline() == f"Waiting for the broker at {silent}, up to 10 s …\n"
+        began = time.monotonic()
+        worker.send_signal(number)
+        rest = worker.stderr.read()
+    assert time.monotonic() - began < 3
+    assert worker.returncode == 130
+    assert rest == (
+        f"preempt: stopped before the broker at {silent} answered; nothing was read or decided\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "url", ["foo", "redis://:secret@h:port", "redis://:secret@h/x", "http://h:1", "redis://h:70000"]
+)
+def test_a_redis_url_that_is_none_is_one_line(
+    run: Run, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREEMPT_REDIS_URL", url)
+    done = run("worker", "--model", "none")
+    assert_one_clear_line(done, "PREEMPT_REDIS_URL", "e.g. redis://127.0.0.1:6379/0")
+    assert "secret" not in done[1]
+
+
+PLACES = [
+    ["import", "h.csv", "--mapping", "m.toml", "--out", "file"],
+    ["import", "h.csv", "--mapping", "m.toml", "--out", "file/below"],
+    ["backfill", "history", "--out", "folder"],
+    ["backfill", "history", "--out", "f.parquet", "--state-out", "folder"],
+    ["train", "f", "--outcomes", "h", "--target", "risk", "--train-until", "80%", "--model-out", "file"],
+    ["score", "frame.parquet", "--model", "risk", "--out", "folder"],
+    ["score", "frame.parquet", "--model", "risk", "--out", "file/scores.parquet"],
+    ["decide", "orders.jsonl", "--out", "folder"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", PLACES, ids=" ".join)
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_read(
+    run: Run, arguments: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    code, said = run(*arguments)
+    assert code == 2
+    [line] = said.splitlines()
+    assert line.startswith("preempt: cannot write ")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not list((tmp_path / "folder").iterdir())
 
 
 def test_redis_that_does_not_answer_is_one_line(

@@ -5,12 +5,14 @@ import json
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from orders.decoding import decode_orders
-from orders.errors import UserError
+from orders.errors import UsageError, UserError
 from orders.tables import frame_from_orders
-from preempt.commands.decide import CHUNK, decide
+from preempt.commands.decide import COMPLAINTS, decide
+from preempt.order_files import CHUNK
 from serving.policy import Policy
 
 ORDER = {
@@ -118,17 +120,83 @@ def test_a_missing_file_is_named():
         decide(Path("absent.jsonl"))
 
 
-def test_a_parquet_file_is_told_with_the_way_to_convert_it(
-    tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
-):
-    file = tmp_path / "orders.parquet"
-    lines = written(tmp_path, [order(1), order(2)])
-    frame_from_orders(decode_orders(lines.read_bytes().splitlines()).events).write_parquet(file)
-    with pytest.raises(
-        UserError, match=r"is Parquet, and decide reads JSON Lines; convert"
-    ) as told:
-        decide(file)
-    conversion = str(told.value).partition("in Python: ")[2]
-    exec(f"import polars\n{conversion}")  # what people are told to do
-    decide(tmp_path / "orders.jsonl")
-    assert len(capsysbinary.readouterr().out.splitlines()) == 2
+def tables(folder: Path, lines: list[str]) -> Path:
+    """A data set as `preempt import` writes it, without its outcomes."""
+    orders = decode_orders([line.encode() for line in lines]).events
+    frame_from_orders(orders).write_parquet(folder / "orders.parquet")
+    return folder / "orders.parquet"
+
+
+def test_the_orders_of_a_data_set_are_decided_as_their_json_lines_are(tmp_path: Path) -> None:
+    lines = [
+        order(number, attributes={"colour": "red", "gift": True} if number % 2 else None)
+        for number in range(CHUNK + 20)
+    ]
+    table = tables(tmp_path, lines)
+    written(tmp_path, lines)
+    for name in ("orders.jsonl", "orders.parquet", ""):
+        decide(tmp_path / name, out=tmp_path / f"decided-{name}")
+    by_line = (tmp_path / "decided-orders.jsonl").read_bytes()
+    assert by_line == (tmp_path / "decided-orders.parquet").read_bytes()
+    assert by_line == (tmp_path / "decided-").read_bytes()
+    assert len(by_line.splitlines()) == CHUNK + 20
+    assert table.exists()
+
+
+def test_rows_of_a_table_that_are_no_orders_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tables(tmp_path, [order(1), order(2), order(3)])
+    rows = pl.read_parquet(table)
+    rows.with_columns(quantity=pl.Series([1, 0, None], dtype=pl.Int64)).write_parquet(table)
+    with pytest.raises(UserError, match=r"^2 of 3 rows are no orders"):
+        decide(table, out=tmp_path / "decisions.jsonl")
+    assert capsys.readouterr().err.splitlines() == [
+        "row 2: quantity: expected an integer from 1 to 1000000, got 0",
+        "row 3: quantity: expected an integer from 1 to 1000000, got null",
+    ]
+
+
+def test_a_table_of_something_else_is_one_line(tmp_path: Path) -> None:
+    pl.DataFrame({"no": [1]}).write_parquet(tmp_path / "sales.parquet")
+    with pytest.raises(UserError, match=r"column 'order_id' is missing; 'preempt import' makes"):
+        decide(tmp_path / "sales.parquet")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("no,placed\n" + "1,2024-05-01\n" * 600, r"is not JSON Lines, line 1 is \"no,placed\": make a data set of it with 'preempt import .*orders\.jsonl --mapping"),
+        ('\n[{"order_id": "1"}]\n', r"is not JSON Lines, line 2 is .*: write one order a line, as 'jq -c \.\[\]' does"),
+    ],
+)  # fmt: skip
+def test_a_file_of_another_kind_is_one_line_and_leaves_the_former_decisions(
+    tmp_path: Path, text: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "orders.jsonl", tmp_path / "decisions.jsonl"
+    file.write_text(text)
+    out.write_text("the former ones")
+    with pytest.raises(UserError, match=said) as refusal:
+        decide(file, out=out)
+    assert "\n" not in str(refusal.value)
+    assert capsys.readouterr().err == ""
+    assert out.read_text() == "the former ones"
+
+
+def test_many_bad_lines_do_not_flood_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = ["{}"] * (COMPLAINTS + CHUNK)
+    with pytest.raises(UserError, match=r"^520 of 521 lines are no orders"):
+        decide(written(tmp_path, [order(1), *bad]), out=tmp_path / "decisions.jsonl")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == COMPLAINTS + 1
+    assert said[-1] == "… further lines that are no orders are only counted"
+
+
+def test_the_file_of_the_orders_is_never_written_over(tmp_path: Path) -> None:
+    file = written(tmp_path, [order(1)])
+    before = file.read_bytes()
+    with pytest.raises(UsageError, match="is the file of the orders"):
+        decide(file, out=tmp_path / "." / file.name)
+    assert file.read_bytes() == before

@@ -12,6 +12,7 @@ from features.definitions import FEATURES
 from features.feature_set import feature_set
 from models.registry import load_model, mlflow_client
 from orders.errors import UserError
+from orders.tables import frame_from_orders
 from preempt.bootstrap import build_model
 from preempt.settings import Settings
 from tests.training.made_history import History, at, made_history
@@ -189,6 +190,13 @@ def test_a_file_that_is_not_parquet_is_told(history: History, tmp_path: Path):
     (tmp_path / "frame.parquet").write_text("order_id,event_time\n")
     with pytest.raises(UserError, match="is not a Parquet file"):
         train(history, frame_path=tmp_path / "frame.parquet")
+
+
+def test_a_data_set_where_a_frame_is_asked_for_is_told_with_the_next_step(tmp_path: Path):
+    frame_from_orders([]).write_parquet(tmp_path / "orders.parquet")
+    for path, words in (("orders.parquet", "is the orders of a data set"), ("", "is a folder")):
+        with pytest.raises(UserError, match=rf"{words}.*`preempt backfill {tmp_path} --out frame"):
+            open_frame(tmp_path / path)
 
 
 def test_the_run_records_what_is_needed_to_judge_it(
