@@ -27,17 +27,21 @@ from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
 from preempt.settings import Settings
 from serving.ledger import InMemoryLedger, RedisLedger
+from serving.list_reader import ListReader
+from serving.list_store import ListStore, ListsUnavailableError
 from serving.policy import Policy
 from serving.scorer import Scorer
 from streams.app import Origin, archive_app, scoring_app
 from streams.archive import Archive, name_features
 from streams.broker import check_broker, create_topics
+from streams.refresh import refresh
 from streams.scoring import Scoring
 from streams.topics import TOPIC_CONFIG, Topics
 from streams.worker import ChunkedApp
 
 logger = logging.getLogger("preempt")
 
+LISTS_EVERY_S = 2.0
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
 
 
@@ -260,7 +264,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         max_message_bytes=settings.max_message_bytes,
         max_future_ms=settings.max_future_s * 1000,
     )
-    return scoring_app(
+    app = scoring_app(
         group=topics.score_group,
         bootstrap=settings.broker,
         topics=topics,
@@ -270,6 +274,52 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         shared_state=settings.store == "redis",
         origin=_origin(settings, state_file),
     )
+    _follow_lists(app, scorer, settings)
+    return app
+
+
+def _follow_lists(app: ChunkedApp, scorer: Scorer, settings: Settings) -> None:
+    """Let the worker begin with the lists as they are, and take up what people change."""
+    if settings.redis_url is None:
+        if scorer.lists_read:
+            logger.warning(
+                "rules read the lists %s, and without PREEMPT_REDIS_URL there are none: they hold "
+                "nothing",
+                ", ".join(scorer.lists_read),
+            )
+        return
+    reader = ListReader(list_store(settings).news)
+    try:
+        lists = reader.read()
+    except ListsUnavailableError as error:
+        raise UserError(f"{error} (PREEMPT_REDIS_URL)") from error
+    if lists is not None:
+        scorer.switch_lists(lists)
+    refresh(
+        app,
+        "lists",
+        reader.read,
+        scorer.switch_lists,
+        every_s=LISTS_EVERY_S,
+        unavailable=ListsUnavailableError,
+    )
+
+
+def list_store(settings: Settings) -> ListStore:
+    """The lists in Redis.
+
+    Raises:
+        UserError: no Redis is named or answers.
+    """
+    if settings.redis_url is None:
+        raise UserError(
+            "lists are kept in Redis: set PREEMPT_REDIS_URL, such as redis://127.0.0.1:6379/0"
+        )
+    client = redis_client(settings.redis_url)
+    try:
+        return ListStore(client, clock=wall_clock, prefix=settings.topic_prefix)
+    except ValueError as error:
+        raise UserError(f"{error} (PREEMPT_TOPIC_PREFIX)") from error
 
 
 def _origin(settings: Settings, state_file: Path | None) -> Origin | None:

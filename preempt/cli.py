@@ -65,11 +65,28 @@ COMMANDS = {
     "parity": Command(
         "parity:parity", "Compare the feature vectors that were served with recomputed ones."
     ),
+    "lists list": Command("lists:list_lists", "Show which lists there are."),
+    "lists show": Command("lists:show", "Show a list, its latest entries first."),
+    "lists create": Command("lists:create", "Make a list that holds nothing yet."),
+    "lists add": Command("list_entries:add", "Put a value on a list, or renew it there."),
+    "lists remove": Command("list_entries:remove", "Take a value off a list."),
+    "lists import": Command("list_files:import_list", "Put the values of a CSV file on a list."),
+    "lists export": Command("list_files:export_list", "Write a list as CSV."),
+    "lists snooze": Command(
+        "list_entries:snooze", "Let a rule be recorded and not count for one value, for a time."
+    ),
+    "lists unsnooze": Command("list_entries:unsnooze", "Let a rule count again for a value."),
+    "lists check": Command("lists:check", "Show which lists hold a value."),
+    "lists log": Command("lists:log", "Show who changed lists, when and why."),
     "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
     "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
     "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
 }
-GROUPS = {"features": "The declared features.", "bench": "Measure speed on this machine."}
+GROUPS = {
+    "features": "The declared features.",
+    "bench": "Measure speed on this machine.",
+    "lists": "Lists of values that rules read: blocked, allowed, watched, and your own.",
+}
 
 
 def build_app(arguments: Sequence[str] = ()) -> App:
