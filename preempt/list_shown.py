@@ -1,6 +1,6 @@
 """Lists as the `preempt lists` commands take and show them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +30,7 @@ def open_lists() -> "Iterator[ListStore]":
         UserError: there is no Redis, or it cannot be used.
         UsageError: what is asked for cannot be.
     """
-    from preempt.bootstrap import list_store
+    from preempt.redis_stores import list_store
     from serving.list_entries import EntryError
     from serving.list_store import ListsUnavailableError
 
@@ -105,10 +105,13 @@ def as_json(entry: "Entry") -> dict[str, Any]:
 def print_table(
     columns: Iterable[str], rows: Iterable[Iterable[str | int | None]], *, empty: str
 ) -> None:
-    """Rows on stdout, each cell on one line; `empty` where there are none."""
+    """Rows on stdout; `empty` where there are none. Times are UTC."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        table.add_column(column, no_wrap=column != "comment", overflow="ellipsis")
+        if column == "comment":
+            table.add_column(column, min_width=16, overflow="fold")
+        else:
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(Text(_cell(cell)) for cell in row))
     console = Console()
@@ -121,9 +124,15 @@ def _cell(cell: str | int | None) -> str:
     return f"{cell:,}" if isinstance(cell, int) else printable(cell, most=60)
 
 
-def until_words(entry: "Entry", clock: Callable[[], int]) -> str:
+def minute(time: int | None) -> str | None:
+    """A time for people, in UTC; None as of `iso`."""
+    whole = iso(time)
+    return whole and whole[:16].replace("T", " ")
+
+
+def until_words(entry: "Entry", now: int) -> str:
     """When an entry ends, for people."""
-    end = iso(entry.until)
+    end = minute(entry.until)
     if end is None:
         return "never"
-    return end if clock() < entry.until else f"{end} (over)"
+    return end if now < entry.until else f"over {end}"

@@ -172,7 +172,7 @@ def _entry(
     since: Time | None = None,
 ) -> "Entry":
     checked(entity, value, by=by, comment=comment)
-    from preempt.bootstrap import wall_clock
+    from preempt.clock import wall_clock
     from serving.list_entries import Entry
     from serving.lists import FOREVER
 

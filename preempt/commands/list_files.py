@@ -48,7 +48,7 @@ def import_list(
         json: Print one JSON object.
     """
     with open_lists() as store:
-        from preempt.bootstrap import wall_clock
+        from preempt.clock import wall_clock
         from preempt.list_files import BadRow, rows
         from serving.list_entries import Why
 
@@ -93,7 +93,7 @@ def export_list(name: str, /, *, out: Path | None = None) -> None:
         out: Write to this file instead of printing.
     """
     with open_lists() as store:
-        from preempt.bootstrap import wall_clock
+        from preempt.clock import wall_clock
         from preempt.list_files import write_rows
 
         now = wall_clock()

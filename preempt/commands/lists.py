@@ -4,7 +4,7 @@ from heapq import nlargest
 from typing import Literal
 
 from preempt.console import emit
-from preempt.list_shown import By, Json, as_json, iso, open_lists, print_table, until_words
+from preempt.list_shown import By, Json, as_json, iso, minute, open_lists, print_table, until_words
 from preempt.options import Count
 
 
@@ -19,7 +19,7 @@ def list_lists(*, json: Json = False) -> None:
         json: Print one JSON list.
     """
     with open_lists() as store:
-        from preempt.bootstrap import wall_clock
+        from preempt.clock import wall_clock
         from serving.list_reader import NO_ENTRIES, ListReader
         from serving.lists import EntityLists
 
@@ -47,7 +47,7 @@ def list_lists(*, json: Json = False) -> None:
     print_table(
         ("name", "kind", "entries", "author", "created", "comment"),
         (
-            (name, each.kind, counts[name], each.author, iso(each.created), each.comment)
+            (name, each.kind, counts[name], each.author, minute(each.created), each.comment)
             for name, each in described.items()
         ),
         empty="no lists",
@@ -67,8 +67,9 @@ def show(name: str, /, *, most: Count = 50, json: Json = False) -> None:
         json: Print one JSON list.
     """
     with open_lists() as store:
-        from preempt.bootstrap import wall_clock
+        from preempt.clock import wall_clock
 
+        now = wall_clock()
         entries = nlargest(
             most, store.entries(name), key=lambda each: (each.since, each.entity, each.value)
         )
@@ -78,7 +79,7 @@ def show(name: str, /, *, most: Count = 50, json: Json = False) -> None:
     print_table(
         ("entity", "value", "since", "until", "author", "comment"),
         (
-            (e.entity, e.value, iso(e.since), until_words(e, wall_clock), e.author, e.comment)
+            (e.entity, e.value, minute(e.since), until_words(e, now), e.author, e.comment)
             for e in entries
         ),
         empty=f"nothing is on {name}",
@@ -140,7 +141,7 @@ def check(entity: str, value: str, /, *, json: Json = False) -> None:
 
     checked(entity, value)
     with open_lists() as store:
-        from preempt.bootstrap import wall_clock
+        from preempt.clock import wall_clock
 
         now = wall_clock()
         held = store.holding(entity, value)
@@ -160,10 +161,10 @@ def check(entity: str, value: str, /, *, json: Json = False) -> None:
         ("on", "value", "since", "until", "author", "comment"),
         (
             (
-                f"{'snooze of ' * each.is_snooze}{each.name}",
+                f"{'snoozed: ' * each.is_snooze}{each.name}",
                 each.entry.value,
-                iso(each.entry.since),
-                until_words(each.entry, wall_clock),
+                minute(each.entry.since),
+                until_words(each.entry, now),
                 each.entry.author,
                 each.entry.comment,
             )
@@ -209,7 +210,7 @@ def log(*, most: Count = 50, json: Json = False) -> None:
         ("time", "author", "what", "name", "value", "comment"),
         (
             (
-                iso(each.time),
+                minute(each.time),
                 each.author,
                 each.what,
                 each.name,
