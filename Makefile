@@ -48,6 +48,7 @@ bench: .venv/.synced ## the benchmarks, JSON on stdout
 	$(BIN)/python benchmarks/embedded_brokers.py
 	$(BIN)/python -m benchmarks.feature_engines
 	$(BIN)/python -m benchmarks.feature_growth
+	$(BIN)/python -m benchmarks.lists
 
 clean: ## remove .venv and caches; the data folder stays
 	rm -rf .venv .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis dist build

@@ -2,17 +2,14 @@
 
 import gc
 import logging
-import time
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError
 from redis.exceptions import ResponseError as RedisResponseError
-from redis.retry import Retry
 
 from features.feature_set import ATTRIBUTE_PREFIX, FeatureSet, FeatureSetMismatchError, feature_set
 from features.memory import InMemoryState
@@ -25,25 +22,26 @@ from models.risk_model import RiskModel
 from models.signature import SignatureMismatchError
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
+from preempt.clock import wall_clock
+from preempt.redis_stores import list_store, redis_client
 from preempt.settings import Settings
 from serving.ledger import InMemoryLedger, RedisLedger
+from serving.list_reader import ListReader
+from serving.list_store import ListsUnavailableError
 from serving.policy import Policy
 from serving.scorer import Scorer
 from streams.app import Origin, archive_app, scoring_app
 from streams.archive import Archive, name_features
 from streams.broker import check_broker, create_topics
+from streams.refresh import refresh
 from streams.scoring import Scoring
 from streams.topics import TOPIC_CONFIG, Topics
 from streams.worker import ChunkedApp
 
 logger = logging.getLogger("preempt")
 
+LISTS_EVERY_S = 2.0
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
-
-
-def wall_clock() -> int:
-    """Now, in UTC milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def build_model(settings: Settings) -> RiskModel | None:
@@ -162,30 +160,6 @@ def shared_state(settings: Settings, features: FeatureSet) -> RedisState:
     return state
 
 
-def redis_client(url: str) -> Redis | RedisCluster:
-    """A client of a Redis or Valkey, or of the cluster it belongs to; it tries everything once.
-
-    Whoever uses it tries again: a client that waits in between would hold up the worker.
-
-    Raises:
-        UserError: none answers.
-    """
-    once = Retry(NoBackoff(), 0)
-    options = {"socket_timeout": 5, "socket_connect_timeout": 5, "retry": once}
-    try:
-        client = Redis.from_url(url, **options)
-        client.ping()
-        if client.info("cluster").get("cluster_enabled"):
-            client.close()
-            return RedisCluster.from_url(url, **options)
-    except (RedisError, ValueError) as error:
-        raise UserError(
-            f"no Redis answers at {_without_password(url)}: {error}; start it, correct "
-            "PREEMPT_REDIS_URL, or leave it out"
-        ) from error
-    return client
-
-
 def _refuse_eviction(client: Redis | RedisCluster) -> None:
     """A server that evicts would forget in silence."""
     try:
@@ -207,11 +181,6 @@ def _ledger(settings: Settings) -> InMemoryLedger | RedisLedger:
     return RedisLedger(
         redis_client(settings.redis_url), settings.decision_ttl_s, prefix=settings.topic_prefix
     )
-
-
-def _without_password(url: str) -> str:
-    scheme, found, rest = url.rpartition("://")
-    return f"{scheme}{found}{rest.rpartition('@')[2]}"
 
 
 def prepare_topics(settings: Settings) -> Topics:
@@ -260,7 +229,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         max_message_bytes=settings.max_message_bytes,
         max_future_ms=settings.max_future_s * 1000,
     )
-    return scoring_app(
+    app = scoring_app(
         group=topics.score_group,
         bootstrap=settings.broker,
         topics=topics,
@@ -269,6 +238,35 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         worker_name=settings.worker_name,
         shared_state=settings.store == "redis",
         origin=_origin(settings, state_file),
+    )
+    _follow_lists(app, scorer, settings)
+    return app
+
+
+def _follow_lists(app: ChunkedApp, scorer: Scorer, settings: Settings) -> None:
+    """Let the worker begin with the lists as they are, and take up what people change."""
+    if settings.redis_url is None:
+        if scorer.lists_read:
+            logger.warning(
+                "rules read the lists %s, and without PREEMPT_REDIS_URL there are none: they hold "
+                "nothing",
+                ", ".join(scorer.lists_read),
+            )
+        return
+    reader = ListReader(list_store(settings).news)
+    try:
+        lists = reader.read()
+    except ListsUnavailableError as error:
+        raise UserError(f"{error} (PREEMPT_REDIS_URL)") from error
+    if lists is not None:
+        scorer.switch_lists(lists)
+    refresh(
+        app,
+        "lists",
+        reader.read,
+        scorer.switch_lists,
+        every_s=LISTS_EVERY_S,
+        unavailable=ListsUnavailableError,
     )
 
 

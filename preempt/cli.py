@@ -66,12 +66,29 @@ SECTIONS: dict[str, dict[str, Command]] = {
         ),
         "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
     },
-    "4. Look after it": {
+    "4. Edit the rules": {
+        "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
+        "lists list": Command("lists:list_lists", "Show which lists there are."),
+        "lists show": Command("lists:show", "Show a list, its latest entries first."),
+        "lists create": Command("lists:create", "Make a list that holds nothing yet."),
+        "lists add": Command("list_entries:add", "Put a value on a list, or renew it there."),
+        "lists remove": Command("list_entries:remove", "Take a value off a list."),
+        "lists import": Command(
+            "list_files:import_list", "Put the values of a CSV file on a list."
+        ),
+        "lists export": Command("list_files:export_list", "Write a list as CSV."),
+        "lists snooze": Command(
+            "list_entries:snooze", "Let a rule be recorded and not count for one value, for a time."
+        ),
+        "lists unsnooze": Command("list_entries:unsnooze", "Let a rule count again for a value."),
+        "lists check": Command("lists:check", "Show which lists hold a value."),
+        "lists log": Command("lists:log", "Show who changed lists, when and why."),
+    },
+    "5. Look after it": {
         "parity": Command(
             "parity:parity", "Compare the feature vectors that were served with recomputed ones."
         ),
         "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
-        "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
         "features list": Command("features_list:features_list", "List the declared features."),
         "bench features": Command(
             "bench_features:bench_features",
@@ -84,7 +101,11 @@ SECTIONS: dict[str, dict[str, Command]] = {
     },
 }
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
-GROUPS = {"features": "The declared features.", "bench": "Measure speed on this machine."}
+GROUPS = {
+    "lists": "Lists of values that rules read: blocked, allowed, watched, and your own.",
+    "features": "The declared features.",
+    "bench": "Measure speed on this machine.",
+}
 
 
 def build_app(arguments: Sequence[str] = ()) -> App:

@@ -4,23 +4,51 @@ A converter raises ValueError; the command line names the option, and exits with
 """
 
 import math
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
+_DURATION = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
-def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
-    text = tokens[0].value
+
+def duration(text: str) -> timedelta:
+    """As in 30m, 12h, 7d, 2w.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _DURATION.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a time span, e.g. 30m, 12h, 7d, 2w")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def moment(text: str) -> datetime:
+    """ISO 8601 with a zone.
+
+    Raises:
+        ValueError: it is none.
+    """
     try:
-        moment = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text)
     except ValueError:
         raise ValueError(f"{text!r} is not an ISO 8601 time, e.g. 2026-03-01T00:00:00Z") from None
-    if moment.tzinfo is None:
+    if found.tzinfo is None:
         raise ValueError(f"{text!r} has no zone; write e.g. {text}{'T00:00' * ('T' not in text)}Z")
-    return moment
+    return found
+
+
+def _time(_type: Any, tokens: Sequence[Token]) -> datetime:
+    return moment(tokens[0].value)
+
+
+def _duration(_type: Any, tokens: Sequence[Token]) -> timedelta:
+    return duration(tokens[0].value)
 
 
 def _percent(text: str) -> float:
@@ -50,6 +78,9 @@ def _time_or_share(type_: Any, tokens: Sequence[Token]) -> datetime | float:
 
 Time = Annotated[datetime, Parameter(converter=_time)]
 """ISO 8601 with a zone."""
+
+Duration = Annotated[timedelta, Parameter(converter=_duration)]
+"""A time span, as in 7d."""
 
 Share = Annotated[float, Parameter(converter=_share)]
 """As in 50%; 0 to 1."""

@@ -93,6 +93,11 @@ class Scorer:
         """The version of the policy that decides."""
         return self._prepared.version
 
+    @property
+    def lists_read(self) -> list[str]:
+        """Names of the lists that the rules which decide read."""
+        return sorted({read.name for read in self._prepared.matcher.lists})
+
     def take_alerts(self) -> list[Alert]:
         """The alerts since this was called last."""
         alerts, self._alerts = self._alerts, []
