@@ -2,7 +2,6 @@
 
 import gc
 import logging
-import time
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,9 +24,11 @@ from models.risk_model import RiskModel
 from models.signature import SignatureMismatchError
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
+from preempt.operational import build_rule_store, wall_clock
 from preempt.settings import Settings
 from serving.ledger import InMemoryLedger, RedisLedger
 from serving.policy import Policy
+from serving.rule_pickup import RulePickup
 from serving.scorer import Scorer
 from streams.app import Origin, archive_app, scoring_app
 from streams.archive import Archive, name_features
@@ -39,11 +40,6 @@ from streams.worker import ChunkedApp
 logger = logging.getLogger("preempt")
 
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
-
-
-def wall_clock() -> int:
-    """Now, in UTC milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def build_model(settings: Settings) -> RiskModel | None:
@@ -247,6 +243,10 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
     """
     topics = prepare_topics(settings)
     scorer = build_scorer(settings, state_file)
+    rules = None
+    if settings.rules is None:
+        rules = RulePickup(build_rule_store(settings), scorer, wall_clock)
+        rules.begin()
     name_features(settings.archive_dir, scorer.feature_set)
     # What exists now stays, and decisions hold no cycles: let the collector run seldom, and not
     # walk through all of it each time.
@@ -265,6 +265,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         bootstrap=settings.broker,
         topics=topics,
         scoring=scoring,
+        rules=rules,
         chunk_records=settings.chunk,
         worker_name=settings.worker_name,
         shared_state=settings.store == "redis",

@@ -12,6 +12,7 @@ from features.state import StateCorruptedError, StateLostError, StateUnavailable
 from orders.errors import UserError
 from serving.decisions import AsOf
 from serving.ledger import LedgerUnavailableError
+from serving.rule_pickup import RulePickup
 from streams.answers import Answer
 from streams.archive import Archive
 from streams.chunks import Batch, Chunk, take_chunks
@@ -24,6 +25,7 @@ from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transpo
 logger = logging.getLogger("streams.process")
 
 STORE_PATIENCE_S = 30.0
+RULES_INTERVAL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def scoring_app(
     topics: Topics,
     scoring: Scoring,
     chunk_records: int,
+    rules: RulePickup | None = None,
     worker_name: str | None = None,
     shared_state: bool = False,
     origin: Origin | None = None,
@@ -173,6 +176,7 @@ def scoring_app(
         topics: their names; they exist, with the same number of partitions.
         scoring: decides orders and learns from outcomes.
         chunk_records: most records of one partition in one chunk.
+        rules: follows what is published; None: the rules stay.
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
         shared_state: the feature state outlives the worker and is shared with others.
@@ -184,6 +188,16 @@ def scoring_app(
     reader = LogReader(bootstrap, group)
     progress = Progress(app, reader, scoring, topics, origin, shared_state=shared_state)
 
+    def send(answers: Sequence[Answer]) -> None:
+        for each in answers:
+            producer.produce(
+                each.topic,
+                each.value,
+                key=each.key,
+                partition=each.partition,
+                headers=each.headers,
+            )
+
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
         # Dead letters and alerts are safe before the first decision goes out: the newest decision of a
@@ -191,14 +205,7 @@ def scoring_app(
         decisions = [each for each in answers if each.topic == topics.decisions]
         others = [each for each in answers if each.topic != topics.decisions]
         for some in (others, decisions):
-            for each in some:
-                producer.produce(
-                    each.topic,
-                    each.value,
-                    key=each.key,
-                    partition=each.partition,
-                    headers=each.headers,
-                )
+            send(some)
             if some:
                 await producer.flush()
         batch.ack()
@@ -224,6 +231,16 @@ def scoring_app(
             answers = await patiently(partial(scoring.learn, batch.chunks))
             progress.cover(batch.chunks)
             await answer(batch, answers)
+
+    if rules is not None:
+
+        @app.timer(RULES_INTERVAL_S, name="rules")
+        async def follow_rules():
+            # The database is asked, and rules are compiled, beside the stream; the switch itself is
+            # one step of the event loop, so that it falls between two batches.
+            found = await asyncio.get_running_loop().run_in_executor(None, rules.look)
+            # The next flush of a batch waits for them, and its failure is theirs.
+            send(scoring.tell(rules.take(found)))
 
     return app
 
