@@ -23,17 +23,22 @@ from models.signature import SignatureMismatchError
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
 from preempt.clock import wall_clock
+from preempt.operational import build_rule_store
 from preempt.redis_stores import list_store, redis_client
 from preempt.settings import Settings
+from serving.alerts import Alert
+from serving.database import DatabaseUnavailableError
 from serving.ledger import InMemoryLedger, RedisLedger
 from serving.list_reader import ListReader
 from serving.list_store import ListsUnavailableError
+from serving.lists import EntityLists
 from serving.policy import Policy
+from serving.rule_pickup import RulePickup
 from serving.scorer import Scorer
 from streams.app import Origin, archive_app, scoring_app
 from streams.archive import Archive, name_features
 from streams.broker import check_broker, create_topics
-from streams.refresh import refresh
+from streams.following import Follower
 from streams.scoring import Scoring
 from streams.topics import TOPIC_CONFIG, Topics
 from streams.worker import ChunkedApp
@@ -41,6 +46,7 @@ from streams.worker import ChunkedApp
 logger = logging.getLogger("preempt")
 
 LISTS_EVERY_S = 2.0
+RULES_EVERY_S = 1.0
 REMEMBERED_IN_PROCESS = 100_000  # decisions, where no Redis is given
 
 
@@ -216,6 +222,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
     """
     topics = prepare_topics(settings)
     scorer = build_scorer(settings, state_file)
+    following = [*_rules_followed(settings, scorer), *_lists_followed(settings, scorer)]
     name_features(settings.archive_dir, scorer.feature_set)
     # What exists now stays, and decisions hold no cycles: let the collector run seldom, and not
     # walk through all of it each time.
@@ -229,22 +236,38 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         max_message_bytes=settings.max_message_bytes,
         max_future_ms=settings.max_future_s * 1000,
     )
-    app = scoring_app(
+    return scoring_app(
         group=topics.score_group,
         bootstrap=settings.broker,
         topics=topics,
         scoring=scoring,
+        following=following,
         chunk_records=settings.chunk,
         worker_name=settings.worker_name,
         shared_state=settings.store == "redis",
         origin=_origin(settings, state_file),
     )
-    _follow_lists(app, scorer, settings)
-    return app
 
 
-def _follow_lists(app: ChunkedApp, scorer: Scorer, settings: Settings) -> None:
-    """Let the worker begin with the lists as they are, and take up what people change."""
+def _rules_followed(settings: Settings, scorer: Scorer) -> list[Follower]:
+    """Let the worker begin with the live version of the rules, unless a file holds them."""
+    if settings.rules is not None:
+        return []
+    pickup = RulePickup(build_rule_store(settings), scorer, wall_clock)
+    pickup.begin()
+    return [
+        Follower(
+            "rules",
+            pickup.look,
+            pickup.take,
+            every_s=RULES_EVERY_S,
+            unavailable=DatabaseUnavailableError,
+        )
+    ]
+
+
+def _lists_followed(settings: Settings, scorer: Scorer) -> list[Follower]:
+    """Let the worker begin with the lists as they are."""
     if settings.redis_url is None:
         if scorer.lists_read:
             logger.warning(
@@ -252,7 +275,7 @@ def _follow_lists(app: ChunkedApp, scorer: Scorer, settings: Settings) -> None:
                 "nothing",
                 ", ".join(scorer.lists_read),
             )
-        return
+        return []
     reader = ListReader(list_store(settings).news)
     try:
         lists = reader.read()
@@ -260,14 +283,16 @@ def _follow_lists(app: ChunkedApp, scorer: Scorer, settings: Settings) -> None:
         raise UserError(f"{error} (PREEMPT_REDIS_URL)") from error
     if lists is not None:
         scorer.switch_lists(lists)
-    refresh(
-        app,
-        "lists",
-        reader.read,
-        scorer.switch_lists,
-        every_s=LISTS_EVERY_S,
-        unavailable=ListsUnavailableError,
-    )
+
+    def take(lists: EntityLists) -> list[Alert]:
+        scorer.switch_lists(lists)
+        return []
+
+    return [
+        Follower(
+            "lists", reader.read, take, every_s=LISTS_EVERY_S, unavailable=ListsUnavailableError
+        )
+    ]
 
 
 def _origin(settings: Settings, state_file: Path | None) -> Origin | None:

@@ -4,6 +4,7 @@ Each command lives in a module of its own under `preempt/commands/` and is impor
 called, so `preempt --help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -67,7 +68,40 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
     },
     "4. Edit the rules": {
-        "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
+        "rules lint": Command(
+            "rules_lint:rules_lint",
+            "Check a rules file: all that is wrong or odd about it, one line each.",
+        ),
+        "rules draft": Command(
+            "rules_life:rules_draft",
+            "Store a rules file as a version that can be tried, published, and never changed.",
+        ),
+        "rules shadow": Command(
+            "rules_life:rules_shadow",
+            "Let a version run beside the live one: decisions say what it would have said.",
+        ),
+        "rules publish": Command(
+            "rules_life:rules_publish",
+            "Make a version live, or ask for it where a second person must approve.",
+        ),
+        "rules rollback": Command(
+            "rules_life:rules_rollback", "Return at once to the version that was live before."
+        ),
+        "rules list": Command(
+            "rules_read:rules_list", "List the versions of the rules with their states."
+        ),
+        "rules history": Command(
+            "rules_read:rules_history",
+            "List what happened to the rules, who did it, when and why; the newest last.",
+        ),
+        "rules show": Command(
+            "rules_read:rules_show",
+            "Print a version as a rules file, with what is known of it in comments above.",
+        ),
+        "rules diff": Command(
+            "rules_diff:rules_diff",
+            "Compare two versions: rules that were added, removed or changed, field by field, and the rest.",
+        ),
         "lists list": Command("lists:list_lists", "Show which lists there are."),
         "lists show": Command("lists:show", "Show a list, its latest entries first."),
         "lists create": Command("lists:create", "Make a list that holds nothing yet."),
@@ -102,6 +136,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
 }
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 GROUPS = {
+    "rules": "The life of a rule set: draft, shadow, live, retired.",
     "lists": "Lists of values that rules read: blocked, allowed, watched, and your own.",
     "features": "The declared features.",
     "bench": "Measure speed on this machine.",
@@ -153,6 +188,9 @@ def main() -> None:
     except UserError as error:
         print(f"preempt: {error}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        # The reader, say `head`, has enough. What is still buffered must not fail again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as stop:
         print(f"preempt: {str(stop) or 'stopped'}", file=sys.stderr)
         sys.exit(130)

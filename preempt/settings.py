@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     store: Literal["memory", "redis"] = "memory"
     tracking_uri: str | None = None  # None: SQLite in the data folder
     model: str = "risk"  # a registered name, a URI, a folder, or "none" for rules alone
-    rules: Path | None = None  # None: the rules that come with the package
+    rules: Path | None = None  # None: a worker takes what was published, else what we ship
+    database_url: str | None = None  # operational records; None: SQLite in the data folder
+    publish_alone_share: float = Field(default=0.01, ge=0, le=1)  # of decisions, by one person
     chunk: int = Field(default=500, ge=1, le=10_000)  # records scored in one pass
     max_message_bytes: int = Field(default=65_536, ge=1_024)  # larger ones are dead-lettered
     max_future_s: float = Field(default=300, ge=0)  # clock skew allowed to a channel
@@ -40,6 +42,11 @@ class Settings(BaseSettings):
         return (
             self.tracking_uri or f"sqlite:///{(self.data_dir / 'mlflow' / 'mlflow.db').resolve()}"
         )
+
+    @property
+    def operational_url(self) -> str:
+        """The operational database, or SQLite in the data folder."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'preempt.db').resolve()}"
 
     @property
     def archive_dir(self) -> Path:

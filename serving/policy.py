@@ -101,7 +101,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         Raises:
             UserError: the message names the place and what is wrong.
         """
-        return _parse(text, source)
+        return Policy.of_content(read_content(text, source), source)
+
+    @staticmethod
+    def of_content(content: dict[str, Any], source: str) -> "Policy":
+        """A policy from what `read_content` read.
+
+        Raises:
+            UserError: the message names the place and what is wrong.
+        """
+        return _of_content(content, source)
 
     @cached_property
     def version(self) -> str:
@@ -176,19 +185,28 @@ def read_text(path: Path) -> str:
         raise UserError(f"{path} is not UTF-8 text; save it as UTF-8") from None
 
 
-_PARTS = ("rules", "tiers", "tiers_for", "fast_lane", "exploration", "circuit_breaker")
+PARTS = ("rules", "tiers", "tiers_for", "fast_lane", "exploration", "circuit_breaker")
 
 
-def _parse(text: str, source: str) -> Policy:
+def read_content(text: str, source: str) -> dict[str, Any]:
+    """The parts of a policy file, each not yet checked.
+
+    Raises:
+        UserError: it is not TOML, or has an unknown part.
+    """
     try:
         content: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{source} is not valid TOML: {error}") from None
     except RecursionError:
         raise UserError(f"{source} is not valid TOML: it is nested too deeply") from None
-    unknown = sorted(content.keys() - set(_PARTS))
+    unknown = sorted(content.keys() - set(PARTS))
     if unknown:
-        raise UserError(f"{source}: unknown part {unknown[0]!r}; use {', '.join(_PARTS)}")
+        raise UserError(f"{source}: unknown part {unknown[0]!r}; use {', '.join(PARTS)}")
+    return content
+
+
+def _of_content(content: dict[str, Any], source: str) -> Policy:
     tables = content.get("rules", [])
     if not isinstance(tables, list):
         raise UserError(f"{source}: rules must be written as [[rules]]")

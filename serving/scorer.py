@@ -98,6 +98,10 @@ class Scorer:
         """Names of the lists that the rules which decide read."""
         return sorted({read.name for read in self._prepared.matcher.lists})
 
+    def tell(self, alert: Alert) -> None:
+        """Add an alert to those that `take_alerts` gives."""
+        self._alerts.append(alert)
+
     def take_alerts(self) -> list[Alert]:
         """The alerts since this was called last."""
         alerts, self._alerts = self._alerts, []

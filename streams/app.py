@@ -15,6 +15,7 @@ from serving.ledger import LedgerUnavailableError
 from streams.answers import Answer
 from streams.archive import Archive
 from streams.chunks import Batch, Chunk, take_chunks
+from streams.following import Follower
 from streams.producer import BatchProducer
 from streams.recovery import LogReader, after, past
 from streams.scoring import Scoring
@@ -24,6 +25,7 @@ from streams.worker import ChunkedApp, assigned_partitions, chunk_topic, transpo
 logger = logging.getLogger("streams.process")
 
 STORE_PATIENCE_S = 30.0
+IDLE_S = 1.0  # without orders, what people changed is taken so often
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def scoring_app(
     topics: Topics,
     scoring: Scoring,
     chunk_records: int,
+    following: Sequence[Follower] = (),
     worker_name: str | None = None,
     shared_state: bool = False,
     origin: Origin | None = None,
@@ -173,6 +176,7 @@ def scoring_app(
         topics: their names; they exist, with the same number of partitions.
         scoring: decides orders and learns from outcomes.
         chunk_records: most records of one partition in one chunk.
+        following: what people change while the app runs; taken between two batches.
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
         shared_state: the feature state outlives the worker and is shared with others.
@@ -181,8 +185,20 @@ def scoring_app(
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)
     app.add_context(closing(producer))  # when the agents have stopped
+    for each in following:
+        app.add_context(each)
     reader = LogReader(bootstrap, group)
     progress = Progress(app, reader, scoring, topics, origin, shared_state=shared_state)
+
+    def send(answers: Sequence[Answer]) -> None:
+        for each in answers:
+            producer.produce(
+                each.topic,
+                each.value,
+                key=each.key,
+                partition=each.partition,
+                headers=each.headers,
+            )
 
     async def answer(batch: Batch, answers: Sequence[Answer]) -> None:
         """Acknowledge a batch when the broker has every answer to it."""
@@ -191,17 +207,13 @@ def scoring_app(
         decisions = [each for each in answers if each.topic == topics.decisions]
         others = [each for each in answers if each.topic != topics.decisions]
         for some in (others, decisions):
-            for each in some:
-                producer.produce(
-                    each.topic,
-                    each.value,
-                    key=each.key,
-                    partition=each.partition,
-                    headers=each.headers,
-                )
+            send(some)
             if some:
                 await producer.flush()
         batch.ack()
+
+    def take_changes() -> list[Answer]:
+        return scoring.told([alert for each in following for alert in each.take()])
 
     def decide(chunks: Sequence[Chunk], fresh: Sequence[Chunk]) -> list[Answer]:
         """Without a pause, so that no outcome comes between `as_of` and the decisions."""
@@ -214,6 +226,7 @@ def scoring_app(
         async for batch in take_chunks(stream):
             await progress.catch_up(batch.generation)
             fresh = after(batch.chunks, progress.answered)
+            send(take_changes())
             answers = await patiently(partial(decide, batch.chunks, fresh))
             await answer(batch, answers)
 
@@ -224,6 +237,11 @@ def scoring_app(
             answers = await patiently(partial(scoring.learn, batch.chunks))
             progress.cover(batch.chunks)
             await answer(batch, answers)
+
+    @app.timer(IDLE_S, name="changes")
+    async def take_changes_when_idle():
+        # The next flush of a batch waits for the alerts, and its failure is theirs.
+        send(take_changes())
 
     return app
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import msgspec
 
 from orders.decoding import Decoded, decode_orders, decode_outcomes
-from serving.alerts import alert_encoder
+from serving.alerts import Alert, alert_encoder
 from serving.decisions import AsOf, decision_encoder
 from serving.scorer import Scorer
 from streams.answers import SOURCE_HEADER, Answer, Source, dead_letter, dead_letter_encoder
@@ -77,13 +77,13 @@ class Scoring:
             for (source, order), decision in zip(taken, decisions, strict=True)
         ]
         decided.sort(key=lambda each: (each[0].partition, each[0].offset))
-        return answers + self.alerts() + [answer for _, answer in decided]
+        return answers + self.told() + [answer for _, answer in decided]
 
-    def alerts(self) -> list[Answer]:
-        """The alerts since they were taken last."""
+    def told(self, more: Sequence[Alert] = ()) -> list[Answer]:
+        """The alerts since they were taken last, and more, as they go out."""
         return [
             Answer(self._topics.alerts, 0, alert.subject.encode(), alert_encoder.encode(alert), [])
-            for alert in self._scorer.take_alerts()
+            for alert in (*self._scorer.take_alerts(), *more)
         ]
 
     def learn(self, chunks: Sequence[Chunk]) -> list[Answer]:

@@ -56,6 +56,21 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[ApacheKafka]":
         server.stop()
 
 
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """URL of a PostgreSQL database that all tests share; skipped where no server is installed."""
+    from tests.support.postgresql import PostgreSQL, PostgreSQLUnavailableError
+
+    try:
+        server = PostgreSQL().start()
+    except PostgreSQLUnavailableError as error:
+        pytest.skip(str(error))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
 @pytest.fixture
 def topic_prefix() -> str:
     """Unique in the session: put it before topic names and consumer groups."""

@@ -50,7 +50,7 @@ def worker(
         broker: host:port of Kafka.
         topic_prefix: Put before the name of every topic.
         model: A registered name, a URI, a folder, or "none" for rules alone.
-        rules: A rules file; by default the rules that come with Preempt.
+        rules: A rules file, for as long as the worker runs; by default what `preempt rules publish` makes live.
         data_dir: Folder of the archive and, unless PREEMPT_TRACKING_URI says else, the registry.
         store: Where feature state lives.
         verbose: Log what happens, not only what goes wrong.
