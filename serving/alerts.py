@@ -7,14 +7,17 @@ import msgspec
 from serving.circuit_breaker import CircuitBreaker, Tripped
 from serving.decisions import Decision
 
-AlertKind = Literal["order_stopped", "circuit_breaker", "rules_switched", "rules_refused"]
+AlertKind = Literal[
+    "order_stopped", "circuit_breaker", "rule_failed", "rules_switched", "rules_refused"
+]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Something that a person must be told.
 
     Kinds: `order_stopped`, of a tier with `notify`; `circuit_breaker`, of a rule (`rule:<name>`),
-    the model, or a channel that stopped more than it may; `rules_switched` and `rules_refused`, of
+    the model, or a channel that stopped as much as it may; `rule_failed`, of a rule (its name) that
+    could not be evaluated and matched no order of a chunk; `rules_switched` and `rules_refused`, of
     a published version of the rules that a worker took up, or could not.
     """
 
@@ -48,17 +51,27 @@ def order_stopped(decision: Decision, now: int) -> Alert:
 def circuit_breaker_tripped(tripped: Tripped, breaker: CircuitBreaker, now: int) -> Alert:
     """A rule, the model or a channel that counts no more until the interval ends."""
     stops, orders, seconds = tripped.stops, tripped.orders, breaker.interval_s
-    cap = f"{100 * breaker.cap_of(tripped.key):g} %"
     return Alert(
         kind="circuit_breaker",
         time=now,
         subject=tripped.key,
         text=(
-            f"{tripped.key} stopped {stops} of {orders} orders within {seconds} s, more than {cap}: "
-            "what it says is recorded and counts no more in this interval"
+            f"{tripped.key} stopped {stops} of {orders} orders within {seconds} s, as many as it may: "
+            f"until the interval ends it is recorded, and stops no order beyond {breaker.floor!r}"
         ),
         text_zh=(
-            f"{tripped.key} 在 {seconds} 秒内拦截了 {orders} 单中的 {stops} 单，超过上限 {cap}："
-            "本时段内仅记录、不再生效"
+            f"{tripped.key} 在 {seconds} 秒内拦截了 {orders} 单中的 {stops} 单，已达上限："
+            f"本时段内仅记录，处置不超过 {breaker.floor!r}"
         ),
+    )
+
+
+def rule_failed(name: str, why: str, now: int) -> Alert:
+    """A rule that could not be evaluated."""
+    return Alert(
+        kind="rule_failed",
+        time=now,
+        subject=name,
+        text=f"the rule {name} could not be evaluated and matched no order of a chunk: {why}",
+        text_zh=f"规则 {name} 执行出错，本批订单均视为未命中：{why}",
     )

@@ -26,6 +26,7 @@ class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     at_least: Annotated[int, Meta(ge=0)] = 30  # stops that are allowed however few orders there are
+    at_most: Annotated[int, Meta(ge=1)] = 1_000  # stops that are allowed however many there are
     rule: Share = 0.1  # of each rule
     model: Share = 0.25
     channel: Share = 0.5  # of each channel, of its own orders
@@ -52,16 +53,23 @@ class Tripped(NamedTuple):
     orders: int
 
 
+def channel_key(channel: str) -> str:
+    """The key of a channel."""
+    return f"channel:{channel}"
+
+
 class StopCounts:
     """What has been stopped in the interval so far.
 
-    Args:
-        breaker: the caps.
+    A chunk that is decided again, since it could not be recorded, is counted again, orders and stops
+    alike.
+
+    Attributes:
+        breaker: the caps; others may be put in their place at any time, and the counts stay.
     """
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
-        self._floor = TIERS.index(breaker.floor)
         self._interval = -1
         self._orders: Counter[str] = Counter()
         self._stops: Counter[str] = Counter()
@@ -81,27 +89,33 @@ class StopCounts:
             self._stops.clear()
             self._told.clear()
         self._orders[""] += len(channels)
-        self._orders.update(f"channel:{channel}" for channel in channels if channel is not None)
+        for channel, orders in Counter(channels).items():
+            if channel is not None:
+                self._orders[channel_key(channel)] += orders
 
-    def above_cap(self, tier: int, parts: Sequence[Part], channel: str | None) -> list[str]:
-        """Count the stop of an order, and say which keys may not stop it any more.
+    def keys_of(self, tier: int, parts: Sequence[Part], channel: str | None) -> list[str]:
+        """What a stop counts for.
 
         Args:
-            tier: that it has, not PASS.
+            tier: of the order, not PASS.
             parts: all that adds to it.
             channel: that it came by.
         """
         decisive = [part.key for part in parts if part.tier_without < tier]
         keys = decisive or [part.key for part in parts]  # each of several would have been enough
-        if channel is not None:
-            keys.append(f"channel:{channel}")
-        above = [key for key in keys if self._is_full(key)]
-        self._stops.update(key for key in keys if key not in above)
-        return above
+        return keys if channel is None else [*keys, channel_key(channel)]
+
+    def full(self, keys: Sequence[str]) -> list[str]:
+        """Those of the keys that may stop no more."""
+        return [key for key in keys if self._stops[key] + 1 > self._allowed(key)]
+
+    def count(self, keys: Sequence[str]) -> None:
+        """Count a stop."""
+        self._stops.update(keys)
 
     def softened(self, tier: int, tier_without: int) -> int:
         """The tier of an order that has `tier`, and `tier_without` what is above its cap."""
-        return min(tier, max(tier_without, self._floor))
+        return min(tier, max(tier_without, TIERS.index(self.breaker.floor)))
 
     def newly_tripped(self, keys: Sequence[str]) -> list[Tripped]:
         """Those of the keys that nobody was told of in this interval."""
@@ -109,9 +123,10 @@ class StopCounts:
         self._told.update(fresh)
         return [Tripped(key, self._stops[key], self._orders_of(key)) for key in fresh]
 
-    def _is_full(self, key: str) -> bool:
-        allowed = self.breaker.cap_of(key) * self._orders_of(key)
-        return self._stops[key] + 1 > max(self.breaker.at_least, allowed)
+    def _allowed(self, key: str) -> float:
+        breaker = self.breaker
+        share = breaker.cap_of(key) * self._orders_of(key)
+        return max(breaker.at_least, min(share, breaker.at_most))
 
     def _orders_of(self, key: str) -> int:
         return self._orders[key if key.startswith("channel:") else ""]

@@ -14,33 +14,29 @@ match; `IS NULL` asks for it. `ip IN LIST('name')` asks whether a value is on a 
 
 import io
 import json
-import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
-from polars.exceptions import PolarsError
+from polars.exceptions import PanicException, PolarsError
 
-from serving.lists import LIST_ENTITIES, LIST_NAME
-
-LONGEST = 2_000  # characters
-_ODD_ROWS = 343
-
-_TEXT_LITERAL = re.compile(r"'(?:[^']|'')*'")
-_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
-_LIST = re.compile(r"\bLIST\s*\(", re.I)
-_LIST_OR_QUOTED = re.compile(
-    r"\b(?P<entity>[a-z_]\w*)\s+(?P<negated>NOT\s+)?IN\s+LIST\s*\(\s*'(?P<name>[^']*)'\s*\)|"
-    + _QUOTED.pattern,
-    re.I,
+from serving.condition_text import (
+    ConditionError,
+    ConditionText,
+    ListRead,
+    nearest,
+    place_of,
+    read_text,
 )
-_CLOCK = re.compile(
-    r"\b(current_date|current_time|current_timestamp|localtime|localtimestamp|now|today)\b", re.I
-)
+
+_ODD_ROWS = 2_000
+FAILURES = (PolarsError, PanicException)
+"""What Polars raises; a panic is no PolarsError, and not even an Exception."""
 
 _COMPARISONS = {"Eq", "NotEq", "Lt", "LtEq", "Gt", "GtEq", "EqValidity", "NotEqValidity"}
-_DIVISIONS = {"Div", "Divide", "TrueDivide", "FloorDivide", "Rem", "Modulus", "Mod"}
+_DIVISIONS = {"Div", "Divide", "TrueDivide", "Rem", "Modulus", "Mod"}
+_WHOLE_DIVISIONS = {"FloorDivide", "IntDiv"}
 _OPERATORS = _COMPARISONS | _DIVISIONS | {"And", "Or", "Xor", "Plus", "Minus", "Multiply"}
 _ROW_BY_ROW = {
     "Abs": {""},
@@ -83,37 +79,12 @@ _ROW_BY_ROW = {
 _YES = pl.Boolean()
 
 
-class ListRead(NamedTuple):
-    """A list that a condition reads, by the values of one entity or of any."""
-
-    name: str
-    entity: str
-
-    @property
-    def column(self) -> str:
-        """The boolean column that stands for it; no column of orders is called so."""
-        return f"list:{self.name}:{self.entity}"
-
-
 class Condition(NamedTuple):
     """A checked condition, ready to be evaluated over a frame that has the columns it reads."""
 
     expression: pl.Expr  # boolean, never null
     columns: frozenset[str]  # of the order
     lists: frozenset[ListRead]  # whose columns it reads besides
-
-
-class ConditionError(ValueError):
-    """A condition that may not be used; the message says what is wrong with it, and where.
-
-    Args:
-        message: what is wrong.
-        near: the word of the condition at which it is, where that is known.
-    """
-
-    def __init__(self, message: str, near: str = "") -> None:
-        super().__init__(message)
-        self.near = near
 
 
 def parse_condition(text: str, schema: Mapping[str, pl.DataType]) -> Condition:
@@ -126,99 +97,46 @@ def parse_condition(text: str, schema: Mapping[str, pl.DataType]) -> Condition:
     >>> parse_condition("amount > 100", {"amount": pl.Float64()}).columns
     frozenset({'amount'})
     """
-    if len(text) > LONGEST:
-        raise ConditionError(f"it has {len(text)} characters, at most {LONGEST} are allowed")
-    sql, lists = _with_list_columns(text)
-    columns_of_lists = {read.column for read in lists}
-    expression = _parse(sql)
+    written = read_text(text, schema.keys())
+    columns_of_lists = {read.column for read in written.lists}
+    expression = _parse(written.sql)
     columns = frozenset(expression.meta.root_names()) - columns_of_lists
     unknown = sorted(columns - schema.keys())
     if unknown:
-        raise ConditionError(
-            f"there is no column {unknown[0]!r}{_place(text, unknown[0])}"
-            f"{_nearest(unknown[0], schema)}"
-        )
+        raise ConditionError(f"there is no column {unknown[0]!r}{nearest(unknown[0], schema)}")
+    dtypes = {name: schema[name] for name in sorted(columns)}
+    dtypes |= dict.fromkeys(sorted(columns_of_lists), _YES)
     try:
-        _refuse_all_but_row_by_row(
-            _tree(expression), {**schema, **dict.fromkeys(columns_of_lists, _YES)}
-        )
+        _refuse_all_but_row_by_row(tree_of(expression), dtypes)
     except RecursionError:
         raise ConditionError("it is nested too deeply") from None
     except ConditionError as refused:
-        raise ConditionError(f"{refused}{_place(text, refused.near)}") from None
-    if not columns and not lists:
+        raise ConditionError(f"{refused}{place_of(text, refused.near)}") from None
+    if not dtypes:
         raise ConditionError("it reads no column, so it is the same for every order")
-    dtypes = {name: schema[name] for name in sorted(columns)}
-    _try_out(expression, dtypes | dict.fromkeys(sorted(columns_of_lists), _YES))
-    return Condition(expression.fill_null(False), columns, lists)
+    _try_out(expression, dtypes, written)
+    return Condition(expression.fill_null(False), columns, written.lists)
 
 
-def _with_list_columns(text: str) -> tuple[str, frozenset[ListRead]]:
-    """The condition with a column in the place of each `x IN LIST('name')`, and these lists."""
-    found: set[ListRead] = set()
-
-    def column(match: re.Match[str]) -> str:
-        entity, negated, name = match["entity"], match["negated"], match["name"]
-        if entity is None:  # a text, or a name in quotes, that is left as it is
-            return match[0]
-        where = _line_and_column(text, match.start())
-        if entity.lower() not in LIST_ENTITIES:
-            raise ConditionError(
-                f"there are no lists of {entity!r}{where}{_nearest(entity, LIST_ENTITIES)}"
-            )
-        if not LIST_NAME.fullmatch(name):
-            raise ConditionError(
-                f"{name!r} cannot be the name of a list{where}: use a-z, 0-9 and _"
-            )
-        read = ListRead(name, entity.lower())
-        found.add(read)
-        return f'(NOT "{read.column}")' if negated else f'"{read.column}"'
-
-    sql = _LIST_OR_QUOTED.sub(column, text)
-    if stray := _LIST.search(_QUOTED.sub(_blank, sql)):
-        raise ConditionError(
-            f"a list is read as: ip IN LIST('name'){_place(text, stray[0].rstrip('( '))}"
-        )
-    return sql, frozenset(found)
-
-
-def _parse(text: str) -> pl.Expr:
-    clock = _CLOCK.search(_TEXT_LITERAL.sub(_blank, text))
-    if clock:
-        where = _line_and_column(text, clock.start())
-        raise ConditionError(f"{clock[0]!r} reads a clock{where}; compare with event_time instead")
+def _parse(sql: str) -> pl.Expr:
     try:
-        expression = pl.sql_expr(text)
-    except PolarsError as error:
+        expression = pl.sql_expr(sql)
+    except FAILURES as error:
         raise ConditionError(_first_line(error)) from None
     if expression.meta.has_multiple_outputs():
         raise ConditionError("it stands for more than one answer")
     return expression
 
 
-def _blank(match: re.Match[str]) -> str:
-    """As long as what was matched, so that places stay."""
-    return re.sub(r"[^\n]", " ", match[0])
+def tree_of(expression: pl.Expr) -> Any:
+    """The syntax tree of an expression, as Polars writes it.
 
-
-def _place(text: str, word: str) -> str:
-    """Where a word is in the condition, outside of texts; nothing where it is not."""
-    if not word:
-        return ""
-    edge = r"\b" if word.isalnum() else ""
-    found = re.search(edge + re.escape(word) + edge, _TEXT_LITERAL.sub(_blank, text), re.I)
-    return _line_and_column(text, found.start()) if found else ""
-
-
-def _line_and_column(text: str, at: int) -> str:
-    line = text.count("\n", 0, at) + 1
-    return f" at line {line}, column {at - text.rfind(chr(10), 0, at)}"
-
-
-def _tree(expression: pl.Expr) -> Any:
+    Raises:
+        ConditionError: it has none.
+    """
     try:
         return json.loads(expression.meta.serialize(format="json"))
-    except PolarsError as error:  # a subquery has no tree
+    except FAILURES as error:  # a subquery has no tree
         raise ConditionError(_first_line(error)) from None
 
 
@@ -246,9 +164,12 @@ def _refuse_all_but_row_by_row(node: Any, schema: Mapping[str, pl.DataType]) -> 
             family, name = _function_name(function)
             if name not in _ROW_BY_ROW.get(family, ()):
                 raise ConditionError(f"{name or family} is not for rules", name or family)
+            if name == "Binary" and function["Sql"]["Binary"] in _WHOLE_DIVISIONS:
+                # It fails for an order whose number is above 2**63.
+                raise ConditionError("it divides to a whole number; write FLOOR(x / y)", "//")
             if name == "Binary" and function["Sql"]["Binary"] in _DIVISIONS:
                 _refuse_division_by_zero(inputs[1])
-            if name == "Contains" and "Literal" not in inputs[1]:
+            if name in ("Contains", "Find") and "Literal" not in inputs[1]:
                 raise ConditionError("a pattern must be written out, not read from a column")
             for part in inputs:
                 _refuse_all_but_row_by_row(part, schema)
@@ -261,13 +182,18 @@ def _refuse_failing_cast(node: Any, dtype: Any, schema: Mapping[str, pl.DataType
     if dtype != {"Literal": "Boolean"}:
         raise ConditionError("CAST fails where a value does not fit; use TRY_CAST", "CAST")
     # NOT casts what it negates to yes or no; that is safe when it is yes or no already.
-    expression = pl.Expr.deserialize(io.StringIO(json.dumps(node)), format="json")
     try:
+        expression = expression_of(node)
         (negated,) = pl.DataFrame(schema=dict(schema)).select(expression).dtypes
-    except PolarsError as error:
+    except FAILURES as error:
         raise ConditionError(_first_line(error)) from None
     if negated != pl.Boolean:
         raise ConditionError(f"NOT needs a yes-or-no question, not a {negated}", "NOT")
+
+
+def expression_of(node: Any) -> pl.Expr:
+    """The expression of a part of a syntax tree."""
+    return pl.Expr.deserialize(io.StringIO(json.dumps(node)), format="json")
 
 
 def _function_name(function: Any) -> tuple[str, str]:
@@ -288,19 +214,27 @@ def _refuse_division_by_zero(divisor: Any) -> None:
         case {"Literal": {"Scalar": {"Decimal": [int(number), *_]}}} if number != 0:
             return
         case {
-            "Ternary": {"predicate": {"BinaryExpr": {"op": "Eq", "right": zero}}, "truthy": null}
-        }:
-            if zero == {"Literal": {"Dyn": {"Int": 0}}} and "Null" in str(null):
-                return
+            "Ternary": {
+                "predicate": {
+                    "BinaryExpr": {"left": tested, "op": "Eq", "right": {"Literal": {"Dyn": zero}}}
+                },
+                "truthy": {"Literal": {"Scalar": {"Null": _}}},
+                "falsy": divisor,
+            }
+        } if tested == divisor and zero == {"Int": 0}:  # NULLIF(y, 0)
+            return
     raise ConditionError("it divides by what may be zero; write x / NULLIF(y, 0)", "/")
 
 
-def _try_out(expression: pl.Expr, schema: Mapping[str, pl.DataType]) -> None:
+def _try_out(
+    expression: pl.Expr, schema: Mapping[str, pl.DataType], written: ConditionText
+) -> None:
     # Odd rows show what a check of types alone does not: a pattern that does not compile.
-    rows = {name: _odd_cells(dtype, shift) for shift, (name, dtype) in enumerate(schema.items())}
+    rng = np.random.default_rng(0)
+    rows = {name: _odd_cells(dtype, written, rng) for name, dtype in schema.items()}
     try:
         answer = pl.DataFrame(rows).select(expression).to_series()
-    except PolarsError as error:
+    except FAILURES as error:
         raise ConditionError(_first_line(error)) from None
     if answer.dtype != pl.Boolean:
         raise ConditionError(f"it is not a yes-or-no question but a {answer.dtype}")
@@ -308,23 +242,20 @@ def _try_out(expression: pl.Expr, schema: Mapping[str, pl.DataType]) -> None:
         raise ConditionError("it holds whatever the order is; a rule must tell orders apart")
 
 
-def _odd_cells(dtype: pl.DataType, shift: int) -> pl.Series:
-    """Cells of one column, in another sequence for each `shift`, so that all kinds of rows occur."""
-    seven = range(_ODD_ROWS)
+def _odd_cells(dtype: pl.DataType, written: ConditionText, rng: np.random.Generator) -> pl.Series:
+    """Cells of one column, drawn from odd values and from those about which the condition asks."""
     if dtype == pl.String:
-        cells = pl.Series([(None, "", "1", "a", "\u4e00", "x" * 300, "2")[i % 7] for i in seven])
+        kinds = [None, "", "1", "a", "\u4e00", "x" * 300, *written.texts]
     elif dtype == pl.Boolean:
-        return pl.Series([(None, True, False)[(i // 3**shift + i) % 3] for i in seven])
-    else:
-        cells = pl.Series([(None, 0, 1, -1, 10**12, -(10**12), 7)[i % 7] for i in seven])
-    return cells.gather([(i * (2 * shift + 1) + i // 7) % _ODD_ROWS for i in seven]).cast(dtype)
+        kinds = [None, True, False]
+    elif dtype == pl.Float64:
+        near = [number + step for number in written.numbers for step in (-1, 0, 1)]
+        kinds = [None, 0.0, 1.0, -1.0, 0.5, 7.0, 1e12, -1e12, 1e19, 1e300, -1e300, *near]
+    else:  # a time
+        kinds = [None, 0, *rng.integers(-(10**12), 2 * 10**12, 200).tolist()]
+    return pl.Series(kinds).cast(dtype).gather(rng.integers(0, len(kinds), _ODD_ROWS))
 
 
-def _first_line(error: PolarsError) -> str:
+def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:200]
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orders.events import Order
-from serving.circuit_breaker import StopCounts, Tripped
+from serving.circuit_breaker import StopCounts, Tripped, channel_key
 from serving.exploration import explore
 from serving.prepared_policy import Judged, PreparedPolicy
 from serving.tiers import CALL, FREEZE, PASS
@@ -61,21 +61,37 @@ def final_tiers(
         stops.begin(now, [order.channel for order in orders])
         full: list[str] = []
         for index in np.flatnonzero(verdicts.tier != PASS).tolist():
-            parts = prepared.parts(judged, index)
-            above = stops.above_cap(final.tier[index], parts, orders[index].channel)
-            if above:
-                _soften(final, index, above, prepared.tier_without(judged, index, above), stops)
-                full += above
+            full += _soften(final, index, prepared, judged, orders[index].channel, stops=stops)
         final.tripped = stops.newly_tripped(full)
     return final
 
 
 def _soften(
-    final: FinalTiers, index: int, above: list[str], tier_without: int, stops: StopCounts
-) -> None:
-    """Take from the stop of one order what is above its cap."""
-    of_channel = any(key.startswith("channel:") for key in above)
-    soft = stops.softened(final.tier[index], PASS if of_channel else tier_without)
-    if soft != final.tier[index]:
+    final: FinalTiers,
+    index: int,
+    prepared: PreparedPolicy,
+    judged: Judged,
+    channel: str | None,
+    *,
+    stops: StopCounts,
+) -> list[str]:
+    """Take from the stop of one order what is above its cap, and count what is left of it.
+
+    What is left has other parts that decide it, which may be above their caps too.
+    """
+    given = tier = final.tier[index]
+    above: list[str] = []
+    while tier != PASS:
+        keys = stops.keys_of(tier, prepared.parts(judged, index, above), channel)
+        full = stops.full(keys)
+        if not full:
+            stops.count(keys)
+            break
+        above += full
+        of_channel = channel is not None and channel_key(channel) in full
+        tier = PASS if of_channel else min(tier, prepared.tier_without(judged, index, above))
+    soft = stops.softened(given, tier)
+    if soft != given:
         final.tier[index], final.softened_by[index] = soft, above
         final.explored[index], final.propensity[index] = False, 1.0
+    return above

@@ -34,8 +34,9 @@ class FastLane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Weights(NamedTuple):
     """What each of R rules does when it matches."""
 
-    points: np.ndarray  # (R,) float64
-    verify_points: np.ndarray  # (R,) float64, of rules on the side of verify, else 0
+    # Tenths of a point are whole numbers: their sum is the same in any sequence, so in any chunk.
+    tenths: np.ndarray  # (R,) float64
+    verify_tenths: np.ndarray  # (R,) float64, of rules on the side of verify, else 0
     hard_tier: np.ndarray  # (R,) intp, the tier that the rule leads to by itself, else PASS
     allows: np.ndarray  # (R,) bool, the rule accepts by itself
     firm: np.ndarray  # (R,) bool, it is not overridable
@@ -43,12 +44,12 @@ class Weights(NamedTuple):
 
 def weights_of(rules: Sequence[Rule]) -> Weights:
     """The weights of rules, in their sequence."""
-    points = np.array([rule.points for rule in rules], np.float64)
+    tenths = np.rint(np.array([10 * rule.points for rule in rules], np.float64))
     verify = np.array([rule.side == "verify" for rule in rules], np.bool_)
     tiers = [PASS if rule.action is None else TIER_OF_ACTION[rule.action] for rule in rules]
     return Weights(
-        points=points,
-        verify_points=np.where(verify, points, 0.0),
+        tenths=tenths,
+        verify_tenths=np.where(verify, tenths, 0.0),
         hard_tier=np.array(tiers, np.intp),
         allows=np.array([rule.action == "accept" for rule in rules], np.bool_),
         firm=np.array([not rule.overridable for rule in rules], np.bool_),
@@ -143,26 +144,31 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """
         if starts is None:
             starts = np.array(self.tiers.starts)
-        rule_points = matched @ weights.points
+        of_rules = matched @ weights.tenths
         if model_points is None:
             model_points = np.zeros(len(matched))
         # Rounded before they are summed, so that the numbers people read add up.
-        model_points = np.round(model_points, 1)
-        points = np.round(rule_points + model_points, 1)
-        tier = tiers_of_points(points, starts)
-        if weights.verify_points.any():
-            firmly = np.round(points - matched @ weights.verify_points, 1)
+        of_model = np.rint(10 * model_points)
+        tier = tiers_of_points((of_rules + of_model) / 10, starts)
+        if weights.verify_tenths.any():
+            firmly = (of_rules + of_model - matched @ weights.verify_tenths) / 10
             tier = np.where(tiers_of_points(firmly, starts) < FREEZE, np.minimum(tier, CALL), tier)
         of_points = tier
-        if weights.hard_tier.any():
-            tier = np.maximum(tier, (matched * weights.hard_tier).max(axis=1, initial=PASS))
+        hard = np.flatnonzero(weights.hard_tier)
+        if len(hard):
+            by_rule = matched[:, hard] * weights.hard_tier[hard]
+            tier = np.maximum(tier, by_rule.max(axis=1))
         firm = matched[:, weights.firm].any(axis=1)
         member = (tier != PASS) & (member_level >= self.fast_lane.member_level) & ~firm
         allowed = matched[:, weights.allows].any(axis=1) & ~firm
         tier = np.where(member | allowed, PASS, tier)
-        fast_lane = member & ~allowed
         return Verdicts(
-            rule_points, model_points, points, tier, fast_lane, firm | (tier > of_points)
+            rule_points=of_rules / 10,
+            model_points=of_model / 10,
+            points=(of_rules + of_model) / 10,
+            tier=tier,
+            fast_lane=member & ~allowed,
+            hard=firm | (tier > of_points),
         )
 
 

@@ -1,6 +1,6 @@
 """A policy compiled against a feature set, ready to judge chunks: the live one, or a shadow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from features.feature_set import FeatureSet
 from orders.events import Order
 from serving.circuit_breaker import Part
-from serving.decisions import Action
+from serving.decisions import Action, Reason
 from serving.policy import Policy, Verdicts, Weights, weights_of
 from serving.rule_matcher import Matched, RuleInput, RuleMatcher
 from serving.tiers import TierTables
@@ -42,6 +42,19 @@ class PreparedPolicy:
         self.matcher = RuleMatcher(policy.rules, feature_set)
         self._weights: Weights = weights_of(self.matcher.rules)
         self._tiers = TierTables(policy.tiers, policy.tiers_for)
+        rules = self.matcher.rules
+        self._stopping = np.array([rule.side != "allow" for rule in rules], np.bool_)
+        self._numbers = {f"rule:{rule.name}": number for number, rule in enumerate(rules)}
+        self.reasons = [
+            Reason(
+                code=f"rule:{rule.name}",
+                points=rule.points,
+                text=rule.title,
+                text_zh=rule.title_zh,
+            )
+            for rule in rules
+        ]
+        """Of each enabled rule."""
 
     def judge(self, chunk: RuleInput, model_points: np.ndarray | None) -> Judged:
         """Judge a chunk: a pure function of what is given."""
@@ -65,40 +78,48 @@ class PreparedPolicy:
         """Whether a risk officer is told of an order in a tier."""
         return self._tiers.tables[table].notify[tier]
 
-    def parts(self, judged: Judged, order: int) -> list[Part]:
-        """What adds to a stop of the order, and its tier without each."""
-        verdicts = judged.verdicts
-        keys = [
-            (f"rule:{self.matcher.rules[rule].name}", rule)
-            for rule in np.flatnonzero(judged.matched.counted[order]).tolist()
-            if self.matcher.rules[rule].side != "allow"
-        ]
-        parts = [Part(key, self._without(judged, order, [rule])) for key, rule in keys]
-        if verdicts.model_points[order] > 0:
-            parts.append(Part(MODEL, self._without(judged, order, [], model=False)))
-        return parts
+    def parts(self, judged: Judged, order: int, without: Collection[str] = ()) -> list[Part]:
+        """What adds to a stop of the order, and its tier without each.
 
-    def tier_without(self, judged: Judged, order: int, keys: Sequence[str]) -> int:
+        Args:
+            judged: what the policy says.
+            order: its number.
+            without: keys that count no more.
+        """
+        counted, model_points = self._what_counts(judged, order, without)
+        rules = np.flatnonzero(counted & self._stopping).tolist()
+        keys = [f"rule:{self.matcher.rules[rule].name}" for rule in rules]
+        matched = np.repeat(counted[None], len(keys) + 1, axis=0)
+        matched[np.arange(len(keys)), rules] = False
+        of_model = np.full(len(keys) + 1, model_points)
+        of_model[-1] = 0.0
+        tiers = self._tiers_of(judged, order, matched, of_model)
+        if model_points > 0:
+            keys.append(MODEL)
+        return list(map(Part, keys, tiers))
+
+    def tier_without(self, judged: Judged, order: int, keys: Collection[str]) -> int:
         """The tier of an order if some of its `parts` did not count."""
-        numbers = {f"rule:{rule.name}": n for n, rule in enumerate(self.matcher.rules)}
-        rules = [numbers[key] for key in keys if key in numbers]
-        return self._without(judged, order, rules, model=MODEL not in keys)
+        counted, model_points = self._what_counts(judged, order, keys)
+        return self._tiers_of(judged, order, counted[None], np.array([model_points]))[0]
 
-    def _without(
-        self, judged: Judged, order: int, rules: Sequence[int], *, model: bool = True
-    ) -> int:
-        row = slice(order, order + 1)
-        counted = judged.matched.counted[row].copy()
-        counted[:, list(rules)] = False
-        points = judged.verdicts.model_points[row] * model
-        verdicts = self.policy.judge(
-            counted,
-            self._weights,
-            points,
-            judged.member_level[row],
-            self._tiers.starts[judged.table[row]],
-        )
-        return int(verdicts.tier[0])
+    def _what_counts(
+        self, judged: Judged, order: int, without: Collection[str]
+    ) -> tuple[np.ndarray, float]:
+        """(R,) bool, the rules that count for an order; the model's points."""
+        counted = judged.matched.counted[order].copy()
+        counted[[self._numbers[key] for key in without if key in self._numbers]] = False
+        return counted, 0.0 if MODEL in without else judged.verdicts.model_points[order]
+
+    def _tiers_of(
+        self, judged: Judged, order: int, matched: np.ndarray, model_points: np.ndarray
+    ) -> list[int]:
+        """The tier of an order by each row of what might have matched."""
+        member_level = np.full(len(matched), judged.member_level[order])
+        starts = self._tiers.starts[judged.table[order]]
+        return self.policy.judge(
+            matched, self._weights, model_points, member_level, starts
+        ).tier.tolist()
 
     def values_read(
         self, judged: Judged, order: int, rule: int
@@ -106,13 +127,7 @@ class PreparedPolicy:
         """What the condition of a rule read of an order; times in ISO 8601."""
         condition = self.matcher.conditions[rule]
         names = [*sorted(condition.columns), *sorted(read.column for read in condition.lists)]
-        return dict(_cells(names, judged.matched.cells.row(order, named=True)))
-
-
-def _cells(names: Sequence[str], row: dict) -> Iterator[tuple[str, float | str | bool | None]]:
-    for name in names:
-        cell = row[name]
-        yield name, cell.isoformat() if hasattr(cell, "isoformat") else cell
+        return {name: self.matcher.cell(judged.matched, order, name) for name in names}
 
 
 def _member_level(orders: Sequence[Order]) -> np.ndarray:

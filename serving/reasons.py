@@ -25,16 +25,11 @@ def rule_reasons(judged: Judged, prepared: PreparedPolicy) -> list[list[Reason]]
         judged: what the policy says about n orders.
         prepared: the policy.
     """
-    hits, snoozed, _ = judged.matched
+    hits, snoozed = judged.matched.hits, judged.matched.snoozed
     stopped = judged.verdicts.tier != PASS
-    rules = prepared.matcher.rules
     reasons: list[list[Reason]] = [[] for _ in range(len(hits))]
-    known = [
-        Reason(code=f"rule:{rule.name}", points=rule.points, text=rule.title, text_zh=rule.title_zh)
-        for rule in rules
-    ]
     for order, rule in zip(*(axis.tolist() for axis in hits.nonzero()), strict=True):
-        reason = known[rule]
+        reason = prepared.reasons[rule]
         if snoozed[order, rule]:
             reason = msgspec.structs.replace(reason, points=0.0, snoozed=True)
         if stopped[order]:

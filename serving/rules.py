@@ -52,6 +52,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         if (self.action is None) == (self.points == 0):
             raise ValueError("give either points other than 0, or an action")
+        if round(self.points, 1) != self.points:
+            raise ValueError("points have one decimal at most")
         if self.points and (self.points < 0) != (self.side == "allow"):
             wanted = "below 0" if self.side == "allow" else "above 0"
             raise ValueError(f"points must be {wanted} on the side {self.side!r}")

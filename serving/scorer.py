@@ -1,6 +1,6 @@
 """The scorer: orders in, decisions out, outcomes back into what we know."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from models.points import model_points
 from models.risk_model import RiskModel
 from orders.decision_table import TIERS
 from orders.events import Order, Outcome
-from serving.alerts import Alert, circuit_breaker_tripped, order_stopped
+from serving.alerts import Alert, circuit_breaker_tripped, order_stopped, rule_failed
 from serving.circuit_breaker import StopCounts
 from serving.decisions import AsOf, Decision, Reason, ShadowVerdict, feature_rows
 from serving.final_tiers import final_tiers
@@ -62,6 +62,7 @@ class Scorer:
         self._lists = EntityLists()
         self._shadow: PreparedPolicy | None = None
         self._alerts: list[Alert] = []
+        self._failed_in: dict[str, int] = {}  # by rule: the interval in which people were told last
         self._prepared = self.prepare(policy)
         self._stops = StopCounts(policy.circuit_breaker) if guarded else None
 
@@ -75,9 +76,8 @@ class Scorer:
 
     def switch(self, prepared: PreparedPolicy) -> None:
         """Decide by another policy from now on; what the circuit breaker has counted stays."""
-        caps = prepared.policy.circuit_breaker
-        if self._stops is not None and caps != self._stops.breaker:
-            self._stops = StopCounts(caps)
+        if self._stops is not None:
+            self._stops.breaker = prepared.policy.circuit_breaker
         self._prepared = prepared
 
     def switch_shadow(self, prepared: PreparedPolicy | None) -> None:
@@ -138,9 +138,10 @@ class Scorer:
             # that follows it has not seen the order. Where it has, this changes nothing.
             self.absorb([order for order in orders if order.order_id in decided])
         if fresh:
-            decisions = self._decide_fresh(list(fresh.values()), now, as_of)
+            decisions, stopped = self._decide_fresh(list(fresh.values()), now, as_of)
             if self._ledger is not None:
                 self._ledger.record(decisions)
+            self._alerts += stopped
             decided.update(zip(fresh, decisions, strict=True))
         return [decided[order.order_id] for order in orders]
 
@@ -162,7 +163,10 @@ class Scorer:
         recalled = self._ledger.recall([order.order_id for order in orders])
         return {decision.order_id: decision for decision in recalled if decision is not None}
 
-    def _decide_fresh(self, orders: list[Order], now: int, as_of: AsOf | None) -> list[Decision]:
+    def _decide_fresh(
+        self, orders: list[Order], now: int, as_of: AsOf | None
+    ) -> tuple[list[Decision], list[Alert]]:
+        """Decisions, and the alerts that are due once they are recorded."""
         events = event_columns_from_orders(orders, self.feature_set)
         vectors = self._state.apply(events)
         probability = points = None
@@ -206,7 +210,7 @@ class Scorer:
                 fast_lane=fast_lane,
                 model=self._model_name,
                 rules=prepared.version,
-                lists=self._lists.version,
+                lists=chunk.lists.version,
                 shadow=shadow,
                 propensity=propensity,
                 explored=explored,
@@ -229,14 +233,23 @@ class Scorer:
                 shadow,
             ) in enumerate(rows)
         ]
-        self._alerts += [
-            circuit_breaker_tripped(tripped, prepared.policy.circuit_breaker, now)
-            for tripped in final.tripped
+        caps = prepared.policy.circuit_breaker
+        self._alerts += [circuit_breaker_tripped(tripped, caps, now) for tripped in final.tripped]
+        self._tell_of_failed(judged.matched.failed, now, caps.interval_s)
+        stopped = [
+            order_stopped(decision, now)
+            for decision, table, tier in zip(
+                decisions, judged.table.tolist(), final.tier, strict=True
+            )
+            if prepared.notifies(table, tier)
         ]
-        for decision, table in zip(decisions, judged.table.tolist(), strict=True):
-            if decision.tier != "pass" and prepared.notifies(table, TIERS.index(decision.tier)):
-                self._alerts.append(order_stopped(decision, now))
-        return decisions
+        return decisions, stopped
+
+    def _tell_of_failed(self, failed: Mapping[str, str], now: int, interval_s: int) -> None:
+        for name, why in failed.items():
+            if self._failed_in.get(name) != now // (1000 * interval_s):
+                self._failed_in[name] = now // (1000 * interval_s)
+                self._alerts.append(rule_failed(name, why, now))
 
     def _shadow_verdicts(
         self, chunk: RuleInput, points: np.ndarray | None
