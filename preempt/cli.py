@@ -67,9 +67,21 @@ COMMANDS = {
     ),
     "report": Command("not_built:report", "Write the reports of a time range. Not built yet."),
     "gateway": Command("not_built:gateway", "Serve decisions over HTTP. Not built yet."),
-    "rules": Command("not_built:rules", "The life of a rule set. Not built yet."),
+    "rules backtest": Command(
+        "rules_backtest:rules_backtest",
+        "Try a rules file on the orders of the past: what would have been decided otherwise.",
+    ),
+    "policy optimise": Command(
+        "policy_optimise:policy_optimise",
+        "Find the thresholds that would have cost the least, and write them as a proposal.",
+    ),
 }
-GROUPS = {"features": "The declared features.", "bench": "Measure speed on this machine."}
+GROUPS = {
+    "features": "The declared features.",
+    "bench": "Measure speed on this machine.",
+    "rules": "The life of a rule set: draft, shadow, live, retired.",
+    "policy": "The decision policy: tiers and what they cost.",
+}
 
 
 def build_app(arguments: Sequence[str] = ()) -> App:

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from orders.errors import UserError
 from preempt.options import Port, Time
-
-Json = Annotated[bool, Parameter(name="--json", negative=())]
 
 
 def report(*, from_: Annotated[Time, Parameter(name="--from")], to: Time, out: Path) -> None:
@@ -37,38 +35,6 @@ def gateway(*, port: Port = 8080) -> None:
         port: Port on 127.0.0.1.
     """
     _not_built("gateway")
-
-
-rules = App(name="rules", help="The life of a rule set. Not built yet.")
-
-
-def _rules_command(name: str, what: str) -> None:
-    def command(file: Path | None = None, /, *, json: Json = False) -> None:
-        _not_built(f"rules {name}")
-
-    command.__doc__ = f"""{what} Not built yet.
-
-    For example:
-
-        preempt rules {name} rules.toml
-
-    Args:
-        file: A rules file.
-        json: Print one JSON object.
-    """
-    rules.command(command, name=name)
-
-
-for _name, _what in {
-    "lint": "Check a rules file.",
-    "backtest": "Try a rules file on the archive.",
-    "shadow": "Let a rules file run beside the live one.",
-    "publish": "Make a rules file live.",
-    "rollback": "Return to the rules before.",
-    "history": "List the published versions.",
-    "diff": "Compare two versions.",
-}.items():
-    _rules_command(_name, _what)
 
 
 def _not_built(name: str) -> NoReturn:

@@ -97,7 +97,11 @@ WRONG = [
     ["parity", "--sample", "0"],
     ["report", "--from", "2026-03-01", "--to", "2026-03-02T00:00:00Z", "--out", "x"],
     ["gateway", "--port", "0"],
-    ["rules", "lint", "--what"],
+    ["rules", "backtest"],
+    ["rules", "backtest", "x.toml", "--from", "yesterday"],
+    ["rules", "backtest", "x.toml", "--lang", "fr"],
+    ["policy", "optimise", "--out", "x.toml"],
+    ["policy", "optimise", "--costs", "c.toml", "--out", "x.toml", "--choose-on", "100%"],
 ]
 
 
@@ -175,7 +179,7 @@ def test_redis_that_does_not_answer_is_one_line(
 
 
 def test_what_is_not_built_says_so(run: Run) -> None:
-    assert_one_clear_line(run("rules", "lint"), "rules lint", "not built")
+    assert_one_clear_line(run("gateway"), "gateway", "not built")
 
 
 def test_parity_without_an_archive_is_one_line(run: Run, tmp_path: Path) -> None:
