@@ -76,6 +76,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
             "rules_life:rules_draft",
             "Store a rules file as a version that can be tried, published, and never changed.",
         ),
+        "rules backtest": Command(
+            "rules_backtest:rules_backtest",
+            "Try rules on the orders of the past: what would have been decided otherwise.",
+        ),
         "rules shadow": Command(
             "rules_life:rules_shadow",
             "Let a version run beside the live one: decisions say what it would have said.",
@@ -101,6 +105,10 @@ SECTIONS: dict[str, dict[str, Command]] = {
         "rules diff": Command(
             "rules_diff:rules_diff",
             "Compare two versions: rules that were added, removed or changed, field by field, and the rest.",
+        ),
+        "policy optimise": Command(
+            "policy_optimise:policy_optimise",
+            "Find the thresholds that would have cost the least, and write them as a proposal.",
         ),
         "lists list": Command("lists:list_lists", "Show which lists there are."),
         "lists show": Command("lists:show", "Show a list, its latest entries first."),
@@ -137,6 +145,7 @@ SECTIONS: dict[str, dict[str, Command]] = {
 COMMANDS = {name: command for section in SECTIONS.values() for name, command in section.items()}
 GROUPS = {
     "rules": "The life of a rule set: draft, shadow, live, retired.",
+    "policy": "The decision policy: tiers and what they cost.",
     "lists": "Lists of values that rules read: blocked, allowed, watched, and your own.",
     "features": "The declared features.",
     "bench": "Measure speed on this machine.",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
+import polars as pl
 from msgspec import Meta
 
 from orders.events import Order
@@ -95,6 +96,12 @@ class TierTables:
             for order in orders
         )
         return np.fromiter(found, np.intp, len(orders))
+
+    def of_columns(self, merchants: pl.Series, channels: pl.Series) -> np.ndarray:
+        """As `of`, from columns."""
+        found = merchants.replace_strict(self._of_merchant, default=None, return_dtype=pl.Int64)
+        by_channel = channels.replace_strict(self._of_channel, default=0, return_dtype=pl.Int64)
+        return found.fill_null(by_channel).to_numpy().astype(np.intp)
 
 
 def tiers_of_points(points: np.ndarray, starts: np.ndarray) -> np.ndarray:

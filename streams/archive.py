@@ -4,16 +4,18 @@ Rows carry where they stand in the log: `partition`, `offset`, and `appended_tim
 took them. What cannot be decoded is left to the score and feedback agents, which dead-letter it.
 """
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import polars as pl
 
 from features.feature_set import FeatureSet
-from orders.decision_table import DECISION_SCHEMA
+from orders.decision_table import DECISION_SCHEMA, FEATURE_LIST, feature_column
 from orders.decoding import Decoded, decode_orders, decode_outcomes
 from orders.events import Order
 from orders.tables import TIME, frame_from_orders, frame_from_outcomes
@@ -51,6 +53,7 @@ class Archive:
         max_future_ms: float,
     ) -> None:
         self._commits = 0
+        self._names = FeatureNames(folder)
         self._max_future_ms = max_future_ms
         self.max_records = max_records
         self.linger_s = linger_s
@@ -124,7 +127,10 @@ class Archive:
             pl.Series("order_offset", [source.offset for source in sources], dtype=pl.Int64),
             _time("order_appended_time", [source.appended for source in sources]),
         ]
-        return decision_frame(decisions).with_columns(*of_order, *_log(kept))
+        # Delta keeps statistics of the first 32 columns; readers skip files by where rows stand.
+        return pl.DataFrame([*_log(kept), *of_order]).hstack(
+            [*decision_frame(decisions), *feature_columns(decisions, self._names)]
+        )
 
     def _decoded(
         self, chunks: Sequence[Chunk], decode: Callable[..., Decoded]
@@ -142,20 +148,76 @@ class Archive:
 
 
 def name_features(folder: Path, feature_set: FeatureSet) -> None:
-    """Write `feature_sets/<hash>.json` under the archive: the names of the elements of `features`.
+    """Write `feature_sets/<hash>.json` under the archive: the names of the elements of vectors.
 
     A decision carries the hash of the feature set that its vector was served with. Beside the
     names stand the shop's own attributes and their kinds, from which the set can be made again.
     """
-    file = folder / "feature_sets" / f"{feature_set.hash}.json"
+    file = _description(folder, feature_set.hash)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(
         msgspec.json.encode({"features": feature_set.names, "attributes": feature_set.attributes})
     )
 
 
+class FeatureNames:
+    """The names of the elements of vectors, by the hash of their feature set, as the archive has them.
+
+    Args:
+        folder: of the archive.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def of(self, feature_hash: str) -> tuple[str, ...] | None:
+        """The names; None while no worker has named that feature set here."""
+        if feature_hash not in self._known:
+            try:
+                described = json.loads(_description(self._folder, feature_hash).read_bytes())
+            except (FileNotFoundError, json.JSONDecodeError):  # or just being written
+                return None
+            self._known[feature_hash] = tuple(described["features"])
+        return self._known[feature_hash]
+
+
+def _description(folder: Path, feature_hash: str) -> Path:
+    return folder / "feature_sets" / f"{feature_hash}.json"
+
+
+def feature_columns(decisions: Sequence[Decision], names: FeatureNames) -> list[pl.Series]:
+    """The vectors of decisions, one column a feature; null where it is unknown.
+
+    A vector whose feature set has no names here, or another number of them, is kept as a whole in
+    the column `features`.
+    """
+    by_set: dict[str, list[int]] = {}
+    for row, decision in enumerate(decisions):
+        by_set.setdefault(decision.feature_hash, []).append(row)
+    parts = []
+    for feature_hash, rows in by_set.items():
+        named = names.of(feature_hash)
+        vectors = [decisions[row].features for row in rows]
+        if named is None or any(len(vector) != len(named) for vector in vectors):
+            logger.warning(
+                "%s decisions: the archive has no names for feature set %s, so their vectors are "
+                "kept as lists",
+                *(len(rows), feature_hash),
+            )
+            part = pl.DataFrame({FEATURE_LIST: pl.Series(vectors, dtype=pl.List(pl.Float64))})
+        else:
+            matrix = np.array(vectors, np.float64)  # None becomes NaN
+            part = pl.from_numpy(matrix, [feature_column(name) for name in named])
+            part = part.with_columns(pl.all().fill_nan(None))
+        parts.append(part.with_columns(pl.Series("row", rows, dtype=pl.UInt32)))
+    if not parts:
+        return []
+    return pl.concat(parts, how="diagonal").sort("row").drop("row").get_columns()
+
+
 def decision_frame(decisions: Sequence[Decision]) -> pl.DataFrame:
-    """Decisions as a table, one row each, in the order given."""
+    """Decisions as a table without their vectors, one row each, in the order given."""
     columns: list[pl.Series] = []
     for name, dtype in DECISION_SCHEMA.items():
         values = [getattr(decision, name) for decision in decisions]

@@ -31,7 +31,8 @@ def labels(
     known later has any influence.
 
     Args:
-        orders: The orders table (`order_id`, `event_time`, and the entities of the burst rule).
+        orders: The orders table (`order_id`, `event_time`, and the entities of the burst rule);
+            ids and entities may be numbers that stand for them.
         outcomes: The outcomes table.
         target: The declaration.
         known_at: With zone; None: everything known, as of the last event of both tables.
@@ -149,7 +150,7 @@ def _bursts(
         .unique("order_id", keep="first", maintain_order=True)
         .join(ordered.drop("event_time"), on="order_id", how="inner", maintain_order="left")
     )
-    found = [pl.DataFrame(schema={"order_id": pl.String, "known_time": TIME})]
+    found = [pl.DataFrame(schema={"order_id": ordered.schema["order_id"], "known_time": TIME})]
     for entity in burst.entities:
         mine = ended.filter(pl.col(entity).is_not_null())
         windows = (

@@ -7,7 +7,7 @@ import polars as pl
 
 from orders.decision_table import DECISION_SCHEMA
 
-_NOT_READ = ("as_of", "features", "feature_hash", "propensity")
+_NOT_READ = ("as_of", "feature_hash", "propensity")
 
 LIVE_DECISION_SCHEMA: dict[str, pl.DataType] = {
     **{name: dtype for name, dtype in DECISION_SCHEMA.items() if name not in _NOT_READ},

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from training.article_figures import Comparison, compare
@@ -66,22 +66,35 @@ def render_report(
     )
 
 
-def _environment() -> Environment:
+def page_environment(words: Words, *packages: str) -> Environment:
+    """Jinja with our filters, charts and style sheet.
+
+    Args:
+        words: the vocabulary of the page.
+        packages: whose templates it has besides ours.
+    """
     environment = Environment(
-        loader=PackageLoader("training", "templates"),
+        loader=ChoiceLoader(
+            [PackageLoader(package, "templates") for package in (*packages, "training")]
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    words = tomllib.loads(files("training").joinpath("templates/words.toml").read_text("utf-8"))
     environment.globals["w"] = lambda key, **values: both(words, key, **values)
     environment.globals["both"] = spans
+    environment.globals["asset"] = _asset
+    environment.filters |= FILTERS
+    return environment
+
+
+def _environment() -> Environment:
+    words = tomllib.loads(files("training").joinpath("templates/words.toml").read_text("utf-8"))
+    environment = page_environment(words)
     environment.globals["ours"] = lambda comparison: ours(words, comparison)
     environment.globals["kind"] = lambda name: kind_words(words, name)
     environment.globals["first_stop"] = lambda figures: first_stop(words, figures)
-    environment.globals["asset"] = _asset
-    environment.filters |= FILTERS
     return environment
 
 

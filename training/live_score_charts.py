@@ -7,6 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from models.intervals import wilson
 from training.charts import (
     Chart,
     Floats,
@@ -150,18 +151,6 @@ def roc(rows: pl.DataFrame, summary: Summary) -> Chart:
         x_word="false_positive_rate_log",
         y_word="recall_axis",
     )
-
-
-def wilson(share: Floats, n: Floats, z: float = 1.96) -> tuple[Floats, Floats]:
-    """Wilson's score interval of shares of n (Wilson 1927, JASA 22:209).
-
-    >>> low, high = wilson(np.array([0.5]), np.array([100.0]))
-    >>> low.round(3).tolist(), high.round(3).tolist()
-    ([0.404], [0.596])
-    """
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return middle - reach, middle + reach
 
 
 def _scored(rows: pl.DataFrame, column: str) -> tuple[NDArray[np.bool_], Floats]:

@@ -14,6 +14,7 @@ from deltalake.exceptions import TableNotFoundError
 
 from features.columns import outcome_code
 from features.feature_set import AttributeKind, FeatureSet, feature_set
+from orders.decision_table import archived_features, feature_column
 from orders.errors import UserError
 from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, TIME
 
@@ -32,7 +33,8 @@ class ServedArchive:
             `partition`, `offset`, `appended_time`.
         outcomes: The same of the outcomes that features know, with their `code`.
         decisions: Those to compare, one row for each vector that was computed: `order_id`, `row`
-            (of the order in `orders`), `as_of`, `features`; null in `as_of`: of a shared state.
+            (of the order in `orders`), `as_of`, and one column a feature, named by
+            `feature_column`; null in `as_of`: of a shared state.
         placed: Every traceable decision, one row for each vector: `row`, `state`, `snapshot`,
             `batch`, `position`, and the offsets `covered_orders`, `covered_outcomes`.
         feature_set: That the vectors were served with.
@@ -50,13 +52,7 @@ class ServedArchive:
 
     def vectors(self) -> np.ndarray:
         """The served vectors of `decisions`, (n, F) float64, NaN where a feature was unknown."""
-        rows = self.decisions["features"].to_list()
-        width = len(self.feature_set.names)
-        for order_id, row in zip(self.decisions["order_id"], rows, strict=True):
-            if row is None or len(row) != width:
-                held = "no" if row is None else len(row)
-                raise UserError(f"order {order_id}: {held} values in its vector, expected {width}")
-        return np.array(rows, dtype=np.float64).reshape(len(rows), width)
+        return self.decisions.select(map(feature_column, self.feature_set.names)).to_numpy()
 
 
 def read_archive(folder: Path, ends: Ends, *, sample: int) -> ServedArchive:
@@ -103,9 +99,13 @@ def read_archive(folder: Path, ends: Ends, *, sample: int) -> ServedArchive:
             "PREEMPT_TOPIC_PREFIX"
         )
     chosen = _sample(vectors, sample)
+    table = _table(folder, "decisions")
+    names = declared.names
     served = (
-        _table(folder, "decisions")
-        .select("partition", "offset", "features")
+        table.select(
+            "partition", "offset", *archived_features(table.collect_schema(), names, names)
+        )
+        .rename({name: feature_column(name) for name in names})
         .join(chosen.select("partition", "offset").lazy(), on=["partition", "offset"], how="semi")
         .collect()
     )

@@ -137,6 +137,11 @@ WRONG = [
     ["rules", "history", "one", "two"],
     ["rules", "show"],
     ["rules", "diff", "live"],
+    ["rules", "backtest"],
+    ["rules", "backtest", "x.toml", "--from", "yesterday"],
+    ["rules", "backtest", "x.toml", "--lang", "fr"],
+    ["policy", "optimise", "--out", "x.toml"],
+    ["policy", "optimise", "--costs", "c.toml", "--out", "x.toml", "--choose-on", "100%"],
 ]
 
 

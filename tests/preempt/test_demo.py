@@ -71,4 +71,6 @@ def test_an_interrupted_demo_leaves_nothing_running_and_the_next_one_works(tmp_p
     assert archived["order_id"].n_unique() == archived.height == summary["orders"]
     [names] = (folder / "archive" / "feature_sets").glob("*.json")
     assert set(archived["feature_hash"]) == {names.stem}
-    assert len(json.loads(names.read_text())["features"]) == len(archived["features"][0])
+    named = json.loads(names.read_text())["features"]
+    assert [c for c in archived.columns if c.startswith("f_")] == [f"f_{name}" for name in named]
+    assert archived["f_amount"].null_count() == 0

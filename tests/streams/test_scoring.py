@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import polars as pl
 import pytest
 
 from features.feature_set import feature_set
 from features.memory import InMemoryState
+from orders.decision_table import archived_features, feature_column
 from orders.events import Instant, Outcome, encoder
-from serving.decisions import decision_decoder
+from serving.decisions import decision_decoder, decision_encoder
 from serving.policy import Policy
 from serving.scorer import Scorer
 from streams.answers import dead_letter_decoder, source_of
-from streams.archive import Archive
+from streams.archive import Archive, name_features
 from streams.chunks import Chunk
 from streams.recovery import after
 from streams.scoring import Scoring
@@ -174,6 +176,34 @@ def test_the_archive_takes_each_record_once_whatever_comes_again(
         rows = pl.read_delta(str(tmp_path / table)).sort("offset")
         assert rows["offset"].to_list() == list(range(30))
         assert rows["order_id"].n_unique() == 30
+
+
+def test_the_archive_has_a_column_a_feature_and_keeps_vectors_that_nobody_named(
+    scoring: Scoring, archive: Callable[[], Archive], tmp_path: Path
+) -> None:
+    answers = scoring.decide([chunk(*map(encoder.encode, plain_orders(4)))])
+    sent = [decision_decoder.decode(answer.value or b"") for answer in answers]
+    named, other = feature_set(), "0" * 32
+    name_features(tmp_path, named)
+    strange = decision_encoder.encode(
+        msgspec.structs.replace(sent[2], feature_hash=other, features=[1.0, None])
+    )
+    values = [answers[0].value, answers[1].value, strange, answers[3].value]
+    records = [
+        Record(i, value, headers=tuple(answer.headers))
+        for i, (value, answer) in enumerate(zip(values, answers, strict=True))
+    ]
+    archive().store([Chunk("decisions", 0, records[:2])])
+    archive().store([Chunk("decisions", 0, records)])
+    rows = pl.read_delta(str(tmp_path / "decisions")).sort("offset")
+    assert rows["features"].to_list() == [None, None, [1.0, None], None]
+    assert rows["feature_hash"].to_list() == [named.hash, named.hash, other, named.hash]
+    for row in (0, 1, 3):
+        held = rows.select(map(feature_column, named.names)).row(row)
+        assert held == tuple(sent[row].features)
+    assert rows.select(map(feature_column, named.names)).row(2) == (None,) * len(named.names)
+    read = archived_features(rows.schema, ["b", "a", "amount", "gone"], ["a", "b"])
+    assert rows.select(read).row(2) == (None, 1.0, None, None)
 
 
 def test_the_archive_leaves_out_what_was_dead_lettered_and_what_is_no_decision(
