@@ -36,8 +36,8 @@ from features.timelines import (
 # Beyond the horizon, for a backlog: events may be read so long after they happened.
 MARGIN_MS = 7 * 86_400_000
 
-_BLOCK = 512  # events in one call: the server does nothing else meanwhile
-_BLOCKS_FOLDED = 8  # blocks of a long call after which is stored what they folded
+_BLOCK = 1024  # events in one call: the server does nothing else meanwhile
+_BLOCKS_FOLDED = 4  # blocks of a long call after which is stored what they folded
 _RECORDS = 4096  # that are read and entered at once, and fit into the cache meanwhile
 _REMEMBERED_FAILURES = 16  # calls that may be made again
 
