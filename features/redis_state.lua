@@ -89,12 +89,14 @@ end
 
 -- What every call brings: where things are, and who calls.
 local function context(args)
-  local hours = math.floor(call('TIME')[1] / 3600)
+  local seconds = tonumber(call('TIME')[1])
+  local hours = math.floor(seconds / 3600)
   return {
     layout = layout_of(args[1], args[2], args[3], args[4]),
     epoch = args[5],
     tag = args[6],
     ttl = args[7],
+    expiry = string.format('%d', 1000 * seconds + tonumber(args[7])), -- of what is written anew
     long = tonumber(args[8]), -- bytes of records from which a client may fold a timeline
     newest = tonumber(args[9]),
     alone = args[10] == '1', -- the whole state is on this server, and a call is atomic
@@ -124,17 +126,10 @@ end
 -- A call collects what is to be done to each timeline, by a number: blob, records to append at
 -- once, or, where care is needed, items, a list of record, mode, record, mode …
 
-local function new_work()
-  return { n = 0, keys = {}, number = {}, blob = {}, items = {}, wanted = {}, is_old = {} }
-end
-
-local function number_of(work, key)
-  local number = work.number[key]
-  if number then return number end
-  number = work.n + 1
-  work.n = number
-  work.number[key], work.keys[number] = number, key
-  return number
+local function new_work(layout)
+  local numbers = {} -- by entity and value
+  for i = 1, layout.n do numbers[i] = {} end
+  return { n = 0, keys = {}, numbers = numbers, blob = {}, items = {}, wanted = {}, is_old = {} }
 end
 
 local function add(work, number, record, mode)
@@ -167,14 +162,28 @@ end
 -- Without a head it adds none; `wanted` says that the timelines are to be shown,
 -- `is_old` that the order put its own record there long ago.
 local function add_records(work, layout, facts, of, head, mode, wanted, is_old)
-  local base, letter, at = layout.base, layout.letter, layout.at
+  local at, numbers, blobs = layout.at, work.numbers, work.blob
   for i = 1, layout.n do
     local parts = of[i]
     if parts or wanted then
       local key = sub(facts, at[i], at[i] + 7)
       if key ~= NOTHING then
-        local number = number_of(work, base[byte(key, 8)] .. letter[i] .. key)
-        if parts and head then add(work, number, record(head, facts, parts), mode) end
+        local known = numbers[i]
+        local number = known[key]
+        if not number then
+          number = work.n + 1
+          work.n, known[key] = number, number
+          work.keys[number] = slot_key(layout, layout.letter[i], key)
+        end
+        if parts and head then
+          local bytes = record(head, facts, parts)
+          if mode == APPEND and not work.items[number] then
+            local blob = blobs[number]
+            blobs[number] = blob and blob .. bytes or bytes
+          else
+            add(work, number, bytes, mode)
+          end
+        end
         if wanted then work.wanted[number] = true end
         if is_old then work.is_old[number] = true end
       end
@@ -320,7 +329,7 @@ local function keep_orders(context, orders)
     if order.rewrite and (order.changed or order.more ~= '') then
       local fixed = nothing
       if order.placed then fixed = order.time_bytes .. order.tag .. order.hours_bytes .. order.facts end
-      call('SET', order.place, fixed .. order.outcomes, 'PX', context.ttl)
+      call('SET', order.place, fixed .. order.outcomes, 'PXAT', context.expiry)
     elseif order.more ~= '' then
       call('APPEND', order.place, order.more)
       if context.now - unpack_('<I4', order.hours_bytes) >= REFRESH_HOURS then
@@ -339,7 +348,7 @@ end
 -- Timelines -------------------------------------------------------------------------------------
 
 local function set(context, key, records)
-  call('SET', key, NOTHING .. context.now_bytes .. records, 'PX', context.ttl)
+  call('SET', key, NOTHING .. context.now_bytes .. records, 'PXAT', context.expiry)
 end
 
 -- Appends to a timeline that has this header; returns how long it is then.
@@ -450,7 +459,7 @@ end
 local function apply(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
-  local work = new_work()
+  local work = new_work(context.layout)
   local orders, waiting = register(context, work, args[11], args[12])
   local shown, wanted = new_shown(), work.wanted
   for number = 1, work.n do
@@ -471,7 +480,7 @@ end
 local function orders_of_shard(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
-  local work = new_work()
+  local work = new_work(context.layout)
   local orders, waiting = register(context, work, args[11], args[12])
   keep_orders(context, orders)
   local newest = keep_meta(keys[1], meta, context, waiting)

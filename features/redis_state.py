@@ -19,29 +19,26 @@ from features.memory import HORIZON_MS
 from features.plan import Plan, compile_plan
 from features.redis_cluster import ClusterFunctions
 from features.redis_functions import Call, Folded, Functions, Known, ServerFunctions, Where, damaged
+from features.scratch_tables import ScratchTables
 from features.state import StateCorruptedError, StateUnavailableError
-from features.tables import (
-    empty_tables,
-    kernel_events,
-    row_widths,
-    scratch_for,
-    with_room_in_pools,
-)
+from features.tables import kernel_events, scratch_for, with_room_in_pools
 from features.timeline_layout import FACTS_BYTES, TimelineLayout, timeline_layout
 from features.timeline_tiles import read_tiles
 from features.timelines import (
     Timelines,
+    count_records,
     packed_events,
     read_orders,
-    read_timelines,
+    record_parts,
     timelines_of,
 )
 
 # Beyond the horizon, for a backlog: events may be read so long after they happened.
 MARGIN_MS = 7 * 86_400_000
 
-_BLOCK = 512  # events in one call: the server does nothing else meanwhile
-_BLOCKS_FOLDED = 8  # blocks of a long call after which is stored what they folded
+_BLOCK = 1024  # events in one call: the server does nothing else meanwhile
+_BLOCKS_FOLDED = 4  # blocks of a long call after which is stored what they folded
+_RECORDS = 4096  # that are read and entered at once, and fit into the cache meanwhile
 _REMEMBERED_FAILURES = 16  # calls that may be made again
 
 
@@ -88,7 +85,9 @@ class RedisState:
         self.feature_set = feature_set
         self._plan: Plan = compile_plan(feature_set, horizon_ms)
         self._scratch = scratch_for(self._plan.program)
+        self._tables = ScratchTables(self._plan)
         self._layout: TimelineLayout = timeline_layout(self._plan)
+        self._records = np.empty((_RECORDS, 6 + len(self._plan.entities)), np.int64)
         self._horizon_ms = horizon_ms
         self._long_bytes = long_bytes
         self._random_bytes = random_bytes
@@ -191,7 +190,7 @@ class RedisState:
         known = folds.seen_in(known)
         long = known.long["number"].astype(np.int64)
         timelines = timelines_of(self._layout, known.names, known.timelines, long)
-        tables = self._tables(events, known, timelines, newest)
+        tables = self._filled_tables(events, known, timelines, newest)
         columns, program = kernel_events(events), self._plan.program
         start = 0
         while start < len(events):
@@ -200,9 +199,10 @@ class RedisState:
                 start, len(events), columns, tables, program, self._scratch, out
             )
         folds.note(known, timelines, tables)
+        self._tables.keep(tables)
         return max(int(tables.counters[kernels.NEWEST]), known.newest)
 
-    def _tables(
+    def _filled_tables(
         self, events: EventColumns, known: Known, timelines: Timelines, newest: int
     ) -> Tables:
         """What was known, with room for the events."""
@@ -211,28 +211,25 @@ class RedisState:
         since = np.full((2, *reach.shape), oldest)
         if len(events.entity_key):  # of long ones all count: they decide what is folded
             since[0] = np.maximum(events.time[events.kind == 0].min() - reach, oldest)
-        widths = row_widths(self._plan)
         per_tile = self._plan.program.sketched.shape[1]
         runs, tiles, sketches, bad = read_tiles(timelines, per_tile)
-        records, bad_records = read_timelines(self._layout, timelines, since)
-        bad = max(bad, bad_records)
+        counts = count_records(self._layout, timelines, since)
+        bad = max(bad, counts.damaged)
         if bad >= 0:
             raise StateCorruptedError(damaged(name_of(known, bad)))
-        n_entities = len(self._plan.entities)
-        n_orders = len(facts) + len(records) + len(events)
-        n_outcomes = len(outcomes) + int((records[:, 1] != 0).sum()) + len(events)
-        n_slots = int((facts[:, 4:] != 0).sum() + (records[:, 6:] != 0).sum())
-        n_slots += n_entities * len(events.entity_key) + len(runs)
-        tables = empty_tables(
-            widths, per_tile, (n_orders, n_outcomes, n_slots), (len(runs), len(sketches))
-        )
+        n_orders = len(facts) + counts.orders + counts.outcomes + len(events)
+        n_outcomes = len(outcomes) + counts.outcomes + len(events)
+        n_slots = len(timelines.key) + counts.keys
+        n_slots += len(self._plan.entities) * (len(facts) + len(events.entity_key))
+        tables = self._tables.empty((n_orders, n_outcomes, n_slots), (len(runs), len(sketches)))
         tables.counters[kernels.NEWEST] = newest
         kernels.enter_orders(facts, outcomes, tables)
         kernels.enter_tiles(runs, tiles, sketches, tables)
-        start = 0
-        while start < len(records):
-            tables = with_room_in_pools(tables, self._plan.program)
-            start = kernels.enter_timelines(start, records, tables, self._plan.program)
+        for records in record_parts(self._layout, timelines, since, self._records):
+            start = 0
+            while start < len(records):
+                tables = with_room_in_pools(tables, self._plan.program)
+                start = kernels.enter_timelines(start, records, tables, self._plan.program)
         return tables
 
 

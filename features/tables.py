@@ -219,8 +219,13 @@ def _aligned(rows: int, width: int) -> np.ndarray:
     return room[skip : skip + rows * width].reshape(rows, width)
 
 
+def hash_places(rows: int) -> int:
+    """The length of a hash table that is at most two thirds full when it holds so many rows."""
+    return 1 << max(4, (rows * 3 // 2).bit_length())
+
+
 def _hashed(rows64: np.ndarray, key_column: int, n: int) -> np.ndarray:
-    """A hash table of the first n rows that is at most two thirds full when all are in use."""
-    table = np.zeros(1 << max(4, (len(rows64) * 3 // 2).bit_length()), np.int32)
+    """A hash table of the first n rows, with room for all."""
+    table = np.zeros(hash_places(len(rows64)), np.int32)
     kernels.fill_table(table, rows64, key_column, n)
     return table

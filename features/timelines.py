@@ -1,6 +1,7 @@
 """What a shared store keeps of an event: into bytes, and back into columns."""
 
 # ruff: noqa: PLR0917 numba passes positional arguments
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,33 +95,47 @@ def timelines_of(
     )
 
 
-def read_timelines(
-    layout: TimelineLayout, timelines: Timelines, since: np.ndarray
-) -> tuple[np.ndarray, int]:
-    """Records of timelines as `kernels.enter_timelines` takes them.
+@dataclass(frozen=True, slots=True)
+class RecordCounts:
+    """How many records are to be read, and what they carry at most."""
+
+    orders: int
+    outcomes: int
+    keys: int  # besides those of the timelines
+    damaged: int  # number of the first timeline that is damaged, or -1
+
+
+def count_records(layout: TimelineLayout, timelines: Timelines, since: np.ndarray) -> RecordCounts:
+    """Count what `record_parts` gives.
 
     Args:
         layout: of the store.
         timelines: as they are stored.
         since: (2, E, 2) times, of short timelines and of long ones; earlier records are left out.
-
-    Returns:
-        The records, and the number of the first timeline that is damaged, or -1.
     """
-    buffer, ends, entity, own_key = (
-        timelines.buffer,
-        timelines.ends,
-        timelines.entity,
-        timelines.key,
-    )
-    count, damaged = _count_records(buffer, ends, entity, layout.width, timelines.is_long, since)
-    records = np.zeros((count, 6 + len(layout.entity_column)), np.int64)
-    if damaged < 0:
-        _parse_timelines(
-            buffer, ends, entity, own_key, layout.width, layout.measured,
-            layout.carried, timelines.is_long, since, records,
+    of_timelines = timelines.buffer, timelines.ends, timelines.entity, timelines.is_long
+    n_carried = (layout.carried >= 0).sum(axis=2)
+    return RecordCounts(*_count_records(*of_timelines, layout.width, n_carried, since))
+
+
+def record_parts(
+    layout: TimelineLayout, timelines: Timelines, since: np.ndarray, room: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Records of timelines as `kernels.enter_timelines` takes them, part by part.
+
+    Args:
+        layout: of the store.
+        timelines: as they are stored, none of them damaged.
+        since: As in `count_records`.
+        room: (n, 6 + E) int64, for one part; each part is read into it.
+    """
+    place = np.zeros(3, np.int64)
+    while place[0] < len(timelines.ends):
+        n = _parse_timelines(
+            timelines.buffer, timelines.ends, timelines.entity, timelines.key, layout.width,
+            layout.measured, layout.carried, timelines.is_long, since, place, room,
         )  # fmt: skip
-    return records, damaged
+        yield room[:n]
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -170,65 +185,78 @@ def _first_record(buffer, start):
 
 
 @njit(cache=True, nogil=True)
-def _count_records(buffer, ends, entity, width, is_long, since):
-    """How many records are to be read, and the first timeline that does not end with one."""
-    count = 0
+def _count_records(buffer, ends, entity, is_long, width, n_carried, since):
+    """Orders, outcomes, keys; and the first timeline that does not end with a record, or -1."""
+    counts = np.zeros(2, np.int64)
+    keys = 0
     start = 0
     for i in range(len(ends)):
         if ends[i] > start:
             if ends[i] < start + HEADER_BYTES:
-                return count, i
+                return counts[0], counts[1], keys, i
             at = _first_record(buffer, start)
             while at < ends[i]:
                 if at + RECORD_BYTES > ends[i]:
-                    return count, i
+                    return counts[0], counts[1], keys, i
                 of = 0 if buffer[at + 8] == 0 else 1
                 bytes_ = width[entity[i], of]
                 if bytes_ == 0:
-                    return count, i
+                    return counts[0], counts[1], keys, i
                 if _integer(buffer, at + 9) >= since[is_long[i], entity[i], of]:
-                    count += 1
+                    counts[of] += 1
+                    keys += n_carried[entity[i], of]
                 at += bytes_
             if at != ends[i]:
-                return count, i
+                return counts[0], counts[1], keys, i
         start = ends[i]
-    return count, -1
+    return counts[0], counts[1], keys, -1
 
 
 @njit(cache=True, nogil=True)
 def _parse_timelines(
-    buffer, ends, entity, own_key, width, measured, carried, is_long, since, records
+    buffer, ends, entity, own_key, width, measured, carried, is_long, since, place, records
 ):  # fmt: skip
+    """Parse from `place`, a timeline, where it begins, and where in it, until `records` are full."""
     n = 0
-    start = 0
-    for i in range(len(ends)):
-        at = ends[i] if ends[i] == start else _first_record(buffer, start)
+    i, start, at = place
+    while i < len(ends):
+        if at == start and ends[i] > start:
+            at = _first_record(buffer, start)
         own = entity[i]
         while at < ends[i]:
+            if n == len(records):
+                place[0], place[1], place[2] = i, start, at
+                return n
             kind = buffer[at + 8]
             of = 0 if kind == 0 else 1
             time = _integer(buffer, at + 9)
             following = at + width[own, of]
             if time >= since[is_long[i], own, of]:
-                records[n, 0] = own
-                records[n, 1] = kind
-                records[n, 2] = _integer(buffer, at)
-                records[n, 3] = time
-                records[n, 6 + own] = own_key[i]
+                record = records[n]
+                record[4:] = 0
+                record[0] = own
+                record[1] = kind
+                record[2] = _integer(buffer, at)
+                record[3] = time
+                record[6 + own] = own_key[i]
                 at += RECORD_BYTES
                 if of == 0 and measured[own]:
-                    records[n, 4] = _integer(buffer, at)
-                    records[n, 5] = _small(buffer, at + 8)
+                    record[4] = _integer(buffer, at)
+                    record[5] = _small(buffer, at + 8)
                     at += MEASURE_BYTES
                 for j in range(carried.shape[2]):
                     other = carried[own, of, j]
                     if other < 0:
                         break
-                    records[n, 6 + other] = _integer(buffer, at)
+                    record[6 + other] = _integer(buffer, at)
                     at += 8
                 n += 1
             at = following
         start = ends[i]
+        at = start
+        i += 1
+    place[0], place[1], place[2] = i, start, at
+    return n
 
 
 def packed_records(layout: TimelineLayout, records: np.ndarray) -> bytes:
