@@ -55,7 +55,7 @@ def rules_draft(
 
     content = read_text(file)
     features, words = checked_features(settings)
-    findings = findings_of(content, features)
+    findings = findings_of(content, features, settings)
     show_findings(file, findings, console)
     if broken := errors_of(findings):
         raise UserError(f"{file} was not stored: {counted(broken, 'error')}, checked {words}")

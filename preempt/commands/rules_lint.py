@@ -42,7 +42,7 @@ def rules_lint(
 
     content = read_text(file)
     features, words = checked_features(settings)
-    findings = findings_of(content, features)
+    findings = findings_of(content, features, settings)
     broken = errors_of(findings)
     if json:
         version = None if broken else Policy.parse(content, str(file)).version
@@ -74,12 +74,21 @@ def checked_features(settings: Settings) -> "tuple[FeatureSet, str]":
     return feature_set_of(model), f"against the features of the model {model.name}/{model.version}"
 
 
-def findings_of(content: str, features: "FeatureSet") -> "list[Finding]":
-    """What is wrong or odd about rules, now."""
+def findings_of(content: str, features: "FeatureSet", settings: Settings) -> "list[Finding]":
+    """What is wrong or odd about rules, now; where there is a Redis, with the lists that it has.
+
+    Raises:
+        UserError: the Redis that is named does not answer.
+    """
     from preempt.clock import wall_clock
     from serving.rule_lint import lint
 
-    return lint(content, features, now=wall_clock())
+    known = None
+    if settings.redis_url is not None:
+        from preempt.redis_stores import list_store
+
+        known = list_store(settings).lists()
+    return lint(content, features, now=wall_clock(), known_lists=known)
 
 
 def errors_of(findings: "list[Finding]") -> int:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from features.feature_set import feature_set
+from orders.errors import UsageError
 from preempt.cli import build_app
 from preempt.settings import load_settings
 from serving.policy import Policy
@@ -140,3 +141,33 @@ def test_an_optimised_policy_is_a_proposal_and_the_present_file_stays(
     assert proposed.rules == Policy.load(present).rules
     assert out.read_text("utf-8").startswith("# A proposal by `preempt policy optimise`")
     assert present.read_text("utf-8") == text
+
+
+def test_a_stored_version_is_tried_against_the_live_one_and_remembered(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(RULES, encoding="utf-8")
+    there = ("--data-dir", data)
+    version = json.loads(run("rules", "draft", file, "--by", "ana", *there, "--json"))["version"]
+    found = json.loads(run("rules", "backtest", version[:6], "--by", "ana", *there, "--json"))
+    assert found["candidate"]["name"] == version
+    assert found["changed"] > 0
+    history = json.loads(run("rules", "history", *there, "--json"))
+    [tried] = [each for each in history if each["kind"] == "backtested"]
+    assert (tried["version"], tried["by"]) == (version, "ana")
+    assert tried["changed_share"] == found["changed"] / found["orders"]
+    asked = json.loads(run("rules", "publish", version, "--by", "ana", *there, "--json"))
+    assert not asked["live"]
+    assert "%" in asked["why_not"]  # the share that the backtest found
+
+
+def test_only_a_stored_version_against_the_live_one_is_remembered(
+    run: Run, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(RULES, encoding="utf-8")
+    with pytest.raises(UsageError, match="is no stored version"):
+        run("rules", "backtest", file, "--by", "ana", "--data-dir", data)
+    with pytest.raises(UsageError, match="leave --against out"):
+        run("rules", "backtest", "live", "--by", "ana", "--against", file, "--data-dir", data)

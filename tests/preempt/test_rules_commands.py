@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path
 @pytest.fixture
 def rules(tmp_path: Path) -> str:
     """The name of a rules file."""
-    text = default_text().replace("points = 40", "points = 45").replace("from = 80", "from = 75")
+    text = default_text().replace("points = 40", "points = 45", 1).replace("from = 80", "from = 75")
     (tmp_path / "my-rules.toml").write_text(text)
     return "my-rules.toml"
 
@@ -163,3 +163,23 @@ def test_a_url_of_another_database_is_one_line(run, monkeypatch: pytest.MonkeyPa
     assert code == 1
     assert "PREEMPT_DATABASE_URL must be" in err
     assert "secret" not in err
+
+
+def test_lint_warns_of_a_list_that_nobody_made(
+    run,
+    rules: str,
+    tmp_path: Path,
+    valkey_url: str,
+    topic_prefix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = tmp_path / rules
+    file.write_text(file.read_text().replace("LIST('blocked')", "LIST('bloked')"))
+    assert "bloked" not in run("lint", rules)[1]  # without a Redis nobody knows
+    monkeypatch.setenv("PREEMPT_REDIS_URL", valkey_url)
+    monkeypatch.setenv("PREEMPT_TOPIC_PREFIX", topic_prefix)
+    code, said, _ = run("lint", rules)
+    assert code == 0
+    assert "warning: rule blocked" in said
+    assert "'bloked'" in said
+    assert "'watched'" not in said  # it is there from the start

@@ -53,7 +53,7 @@ def pickup(store: RuleStore, scorer: Scorer) -> RulePickup:
 
 
 def rules(points: int) -> str:
-    return default_text().replace("points = 40", f"points = {points}")
+    return default_text().replace("points = 40", f"points = {points}", 1)
 
 
 def published(store: RuleStore, content: str) -> str:

@@ -43,7 +43,7 @@ def worker(bootstrap: str, prefix: str, folder: Path, *options: str) -> Iterator
 
 
 def rules(points: int) -> str:
-    return default_text().replace("points = 40", f"points = {points}")
+    return default_text().replace("points = 40", f"points = {points}", 1)
 
 
 def publish(store: RuleStore, version: str) -> int:
