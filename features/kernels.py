@@ -68,7 +68,6 @@ UNSEEN = -1  # none among the exact events, and tiles do not tell
 
 FEW = 12  # different values that are compared one by one; as many accounts make a circle
 
-TOUCHED = 12  # records of each chain that are fetched ahead of the walks
 HOT = 64  # records in a chain that make it a run
 BLOCK_BITS = 7
 EXACT = 1 << BLOCK_BITS  # events in a block; at least so many stay exact, twice as many are folded
@@ -242,10 +241,11 @@ def _link(record, entity, slot, over_orders, floor, tables, program):
         slots[slot, head] = record
     else:
         rows[above, link] = record
-    held = (slots[slot, S_HELD] >> shift & 0xFFFF) + 1
+    both = np.int64(slots[slot, S_HELD])
+    held = (both >> shift & 0xFFFF) + 1
     if held >= HOT:
         held = _warm_up(slot, head, link, entity, over_orders, floor, tables, program)
-    slots[slot, S_HELD] = (slots[slot, S_HELD] & ~(0xFFFF << shift)) | held << shift
+    slots[slot, S_HELD] = both & ~(0xFFFF << shift) | held << shift
 
 
 @_compiled
@@ -266,11 +266,7 @@ def _warm_up(slot, head, link, entity, over_orders, floor, tables, program):
         else:
             tables.slots[slot, head] = -1
         return n
-    run = np.int64(_taken(N_RUNS, FREE_RUN, tables.runs, tables.counters))
-    tables.runs[run, :] = 0
-    tables.run_totals[run, :] = 0
-    tables.runs[run, R_BLOCK] = _new_block(tables)
-    tables.runs[run, R_BLOCK + 1] = -1
+    run = _new_run(tables)
     for i in range(n - 1, -1, -1):
         _insert(run, np.int64(latest_first[i]), entity, over_orders, floor, tables, program)
     tables.slots[slot, head] = -2 - run
@@ -528,6 +524,16 @@ def _give_back(row, free, pool, counters):
 
 
 @_compiled
+def _new_run(tables):
+    run = np.int64(_taken(N_RUNS, FREE_RUN, tables.runs, tables.counters))
+    tables.runs[run, :] = 0
+    tables.run_totals[run, :] = 0
+    tables.runs[run, R_BLOCK] = _new_block(tables)
+    tables.runs[run, R_BLOCK + 1] = -1
+    return run
+
+
+@_compiled
 def _new_block(tables):
     return np.int32(_taken(N_BLOCKS, FREE_BLOCK, tables.block_rows, tables.counters))
 
@@ -639,6 +645,27 @@ def _new_order_row(key, tables):
     tables.orders64[row, O_TIME] = NEVER
     tables.orders64[row, O_KEY] = key
     return row
+
+
+@_compiled
+def _set_facts(row, time, price, quantity, tables):
+    tables.orders64[row, O_TIME] = time
+    tables.orders64[row, O_PRICE] = price
+    tables.orders[row, O_QUANTITY] = quantity
+
+
+@_compiled
+def _new_outcome_row(owner, kind, time, tables):
+    """An outcome that its order knows of, and no entity value yet."""
+    outcome = tables.counters[N_OUTCOMES]
+    tables.counters[N_OUTCOMES] += 1
+    tables.outcomes[outcome, :] = -1
+    tables.outcomes64[outcome, C_TIME] = time
+    tables.outcomes[outcome, C_OWNER] = owner
+    tables.outcomes[outcome, C_KIND] = kind
+    tables.outcomes[outcome, C_NEXT] = tables.orders[owner, O_OUTCOME]
+    tables.orders[owner, O_OUTCOME] = outcome
+    return outcome
 
 
 @_compiled
@@ -778,8 +805,8 @@ def _take_outcome(op, arg, total, owner, slots_of_order, tables, program, circle
 
 
 @_compiled
-def _touch_chains(slots_of_order, cursor, tables, program):
-    """Read the first records of every chain in turns, so that memory fetches them side by side.
+def _touch_chains(time, floor, slots_of_order, cursor, tables, program):
+    """Read what the walks will read in turns, so that memory fetches the chains side by side.
 
     One chain alone is slow to walk: where its next record is, only the one before tells.
     """
@@ -788,14 +815,26 @@ def _touch_chains(slots_of_order, cursor, tables, program):
         slot = slots_of_order[program.walk_entity[walk]]
         head = S_ORDER if program.walk_over_orders[walk] == 1 else S_OUTCOME
         cursor[walk] = tables.slots[slot, head] if slot >= 0 else -1
-    for _ in range(TOUCHED):
+    left = n
+    while left > 0:
+        left = 0
         for walk in range(n):
             row = cursor[walk]
-            if row >= 0:
-                if program.walk_over_orders[walk] == 1:
-                    cursor[walk] = tables.orders[row, program.walk_link[walk]]
-                else:
-                    cursor[walk] = tables.outcomes[row, program.walk_link[walk]]
+            if row < 0:
+                continue
+            edge = max(time - program.walk_windows[walk, program.walk_n_windows[walk] - 1], floor)
+            if program.walk_over_orders[walk] == 1:
+                then, row = (
+                    tables.orders64[row, O_TIME],
+                    tables.orders[row, program.walk_link[walk]],
+                )
+            else:
+                then, row = (
+                    tables.outcomes64[row, C_TIME],
+                    tables.outcomes[row, program.walk_link[walk]],
+                )
+            cursor[walk] = row if then >= edge else -1
+            left += 1
 
 
 @_compiled
@@ -1047,14 +1086,7 @@ def _note_outcome(key, time, kind, floor, tables, program):
     if n_others >= MOST_OUTCOMES:
         return
     tables.counters[OLDEST] = min(tables.counters[OLDEST], time)
-    outcome = tables.counters[N_OUTCOMES]
-    tables.counters[N_OUTCOMES] += 1
-    tables.outcomes[outcome, :] = -1
-    tables.outcomes64[outcome, C_TIME] = time
-    tables.outcomes[outcome, C_OWNER] = owner
-    tables.outcomes[outcome, C_KIND] = kind
-    tables.outcomes[outcome, C_NEXT] = tables.orders[owner, O_OUTCOME]
-    tables.orders[owner, O_OUTCOME] = outcome
+    outcome = _new_outcome_row(owner, kind, time, tables)
     if tables.orders64[owner, O_TIME] == NEVER:
         tables.counters[UNATTRIBUTED] += 1
     else:
@@ -1065,9 +1097,7 @@ def _note_outcome(key, time, kind, floor, tables, program):
 def _place_order(row, time, quantity, price, slots_of_order, floor, tables, program):
     """Fill the row of an order, put it into its chains, and attach outcomes that waited."""
     tables.counters[OLDEST] = min(tables.counters[OLDEST], time)
-    tables.orders64[row, O_TIME] = time
-    tables.orders64[row, O_PRICE] = price
-    tables.orders[row, O_QUANTITY] = quantity
+    _set_facts(row, time, price, quantity, tables)
     n_entities = len(program.entity_column)
     for entity in range(n_entities):  # all, before a tile counts them
         tables.orders[row, O_SLOTS + entity] = slots_of_order[entity]
@@ -1123,14 +1153,10 @@ def apply_events(start, stop, events, tables, program, scratch, out):
             entity_key = events.entity_key[order, program.entity_column[entity]]
             slots_of_order[entity] = MISSING
             if entity_key != 0:
-                if keep:
-                    slot = _slot_of(entity_key, tables)
-                else:
-                    slot_place = _find(tables.slot_table, tables.slots64, S_KEY, entity_key)
-                    slot = tables.slot_table[slot_place] - 1
+                slot = _slot_of(entity_key, tables) if keep else _known_slot(entity_key, tables)
                 slots_of_order[entity] = slot if slot >= 0 else UNKNOWN
 
-        _touch_chains(slots_of_order, scratch.cursor, tables, program)
+        _touch_chains(time, floor, slots_of_order, scratch.cursor, tables, program)
         own_key = key if is_repeat else 0
         n_circle = 0
         if program.circle[0] >= 0:
@@ -1301,6 +1327,12 @@ def _close_up(rows, new_row):
 
 
 @_compiled
+def _known_slot(entity_key, tables):
+    """The slot of an entity value, or -1."""
+    return tables.slot_table[_find(tables.slot_table, tables.slots64, S_KEY, entity_key)] - 1
+
+
+@_compiled
 def _slot_of(entity_key, tables):
     """The slot of an entity value, a new one if there was none."""
     place = _find(tables.slot_table, tables.slots64, S_KEY, entity_key)
@@ -1319,24 +1351,11 @@ def _slot_of(entity_key, tables):
 def _enter_row(key, time, price, quantity, entity_keys, tables):
     """A new order row with a slot for each entity it has a key of; in no chain, in no table."""
     row = _new_order_row(key, tables)
-    tables.orders64[row, O_TIME] = time
-    tables.orders64[row, O_PRICE] = price
-    tables.orders[row, O_QUANTITY] = quantity
+    _set_facts(row, time, price, quantity, tables)
     for entity in range(len(entity_keys)):
         if entity_keys[entity] != 0:
             tables.orders[row, O_SLOTS + entity] = _slot_of(entity_keys[entity], tables)
     return row
-
-
-@_compiled
-def _enter_outcome(owner, kind, time, tables):
-    outcome = tables.counters[N_OUTCOMES]
-    tables.counters[N_OUTCOMES] += 1
-    tables.outcomes[outcome, :] = -1
-    tables.outcomes64[outcome, C_TIME] = time
-    tables.outcomes[outcome, C_OWNER] = owner
-    tables.outcomes[outcome, C_KIND] = kind
-    return outcome
 
 
 @_entry
@@ -1352,10 +1371,7 @@ def enter_orders(facts, outcomes, tables):
         row = _enter_row(key, facts[i, 1], facts[i, 2], facts[i, 3], facts[i, 4:], tables)
         tables.order_table[_find(tables.order_table, tables.orders64, O_KEY, key)] = row + 1
     for i in range(len(outcomes)):
-        owner = first + outcomes[i, 0]
-        outcome = _enter_outcome(owner, outcomes[i, 1], outcomes[i, 2], tables)
-        tables.outcomes[outcome, C_NEXT] = tables.orders[owner, O_OUTCOME]
-        tables.orders[owner, O_OUTCOME] = outcome
+        _new_outcome_row(first + outcomes[i, 0], outcomes[i, 1], outcomes[i, 2], tables)
 
 
 @_entry
@@ -1376,7 +1392,7 @@ def enter_timelines(start, records, tables, program):
         if kind == 0:
             _link(np.int64(row), entity, slot, True, floor, tables, program)
         else:
-            outcome = np.int64(_enter_outcome(row, kind, time, tables))
+            outcome = np.int64(_new_outcome_row(row, kind, time, tables))
             _link(outcome, entity, slot, False, floor, tables, program)
     return len(records)
 
@@ -1393,11 +1409,7 @@ def enter_tiles(runs, tiles, sketches, tables):
     for i in range(len(runs)):
         key, over_orders, n = runs[i, 0], runs[i, 1] == 1, runs[i, 2]
         slot = _slot_of(key, tables)
-        run = np.int64(_taken(N_RUNS, FREE_RUN, tables.runs, tables.counters))
-        tables.runs[run, :] = 0
-        tables.run_totals[run, :] = 0
-        tables.runs[run, R_BLOCK] = _new_block(tables)
-        tables.runs[run, R_BLOCK + 1] = -1
+        run = _new_run(tables)
         _take_tiles(run, n, tables)
         tables.runs[run, R_N_TILES] = n
         for row in range(tables.runs[run, R_TILES], tables.runs[run, R_TILES] + n):
@@ -1449,7 +1461,7 @@ def timeline_sizes(entities, keys, sizes, tables, program):
     """
     for i in range(len(keys)):
         sizes[i, :] = 0
-        slot = tables.slot_table[_find(tables.slot_table, tables.slots64, S_KEY, keys[i])] - 1
+        slot = _known_slot(keys[i], tables)
         if slot < 0:
             continue
         for of in range(2):
@@ -1466,7 +1478,7 @@ def leave_timeline(entity, key, records, tiles, sketches, tables, program):
     and, of one time, in the sequence of their application; tiles, sketches: as `enter_tiles`,
     first those of orders. Gives how many sketches there are.
     """
-    slot = tables.slot_table[_find(tables.slot_table, tables.slots64, S_KEY, key)] - 1
+    slot = _known_slot(key, tables)
     n, t, n_sketches = 0, 0, 0
     if slot < 0:
         return 0

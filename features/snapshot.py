@@ -6,10 +6,12 @@ metadata, and of each array its dtype, shape and XXH3 checksum.
 """
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,6 +19,7 @@ import numpy as np
 import xxhash
 
 from features.feature_set import FeatureSetMismatchError
+from features.growth import empty_rows
 
 MAGIC = b"PREEMPTF"
 VERSION = 2
@@ -139,12 +142,14 @@ def _header(file: BinaryIO, path: Path) -> dict[str, Any]:
     return header
 
 
-def _array(file: BinaryIO, entry: dict[str, Any], path: Path) -> np.ndarray:
-    shape = tuple(entry["shape"])
-    count = int(np.prod(shape))
-    array = np.fromfile(file, np.dtype(entry["dtype"]), count)
-    if len(array) < count:
+def _array(file: BufferedReader, entry: dict[str, Any], path: Path) -> np.ndarray:
+    shape, dtype = tuple(entry["shape"]), np.dtype(entry["dtype"])
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if math.prod(shape) * dtype.itemsize > left:
         raise SnapshotError(f"{path} is cut short: build the state again")
+    array = empty_rows(shape, dtype)
+    if array.size:
+        file.readinto(array.data)
     if xxhash.xxh3_64_hexdigest(array.data if array.size else b"") != entry["xxh3"]:
         raise SnapshotError(f"{path} is damaged: build the state again")
-    return array.reshape(shape)
+    return array

@@ -6,12 +6,12 @@ import numpy as np
 
 from features import kernels
 from features.columns import EventColumns
+from features.growth import empty_rows, moved
 from features.kernels import Events, Program, Scratch, Tables
 from features.plan import Plan
 
 _FIRST_ROWS = 1024
 _FEW_FREED = 0.25  # a compaction that frees less is followed by growth, so that the next is far
-_LINE = 32  # int32 in a pair of cache lines, which are fetched together
 
 
 # The arrays whose used rows are the state, with the counter of their rows; the rest follows.
@@ -82,7 +82,9 @@ def empty_tables(
     room = dict(
         zip(shapes, (*rows, *(5 * (runs,)), runs * kernels.MOST_TILES, of_tiles), strict=True)
     )
-    stored = {name: np.empty((room[name], width), dtype) for name, (width, dtype) in shapes.items()}
+    stored = {
+        name: empty_rows((room[name], width), dtype) for name, (width, dtype) in shapes.items()
+    }
     return tables_of(stored, counters)
 
 
@@ -160,7 +162,8 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
     """Tables with room for so many events, whatever they are.
 
     Each may be an order with new values of every entity, or an outcome that comes before its
-    order. A full table is compacted if something can be dropped, else it doubles.
+    order. A full table is compacted if something can be dropped, else it doubles: then `tables`
+    must not be used any more.
     """
     held = (tables.orders, tables.outcomes, tables.slots)
     wanted = (n_events, n_events, n_events * len(program.entity_column))
@@ -184,7 +187,7 @@ def with_room(tables: Tables, program: Program, n_events: int) -> Tables:
 
 
 def with_room_in_pools(tables: Tables, program: Program) -> Tables:
-    """Tables with room for what one more event may fold."""
+    """Tables with room for what one more event may fold; `tables` must not be used any more."""
     runs, blocks, tiles, sketches = kernels.room_wanted(program)
     wanted = {
         kernels.N_RUNS: runs,
@@ -197,8 +200,7 @@ def with_room_in_pools(tables: Tables, program: Program) -> Tables:
         pool, n = getattr(tables, name), int(tables.counters[STORED[name]])
         needed = n + wanted[STORED[name]]
         if needed > len(pool):
-            larger[name] = np.empty((2 * needed, pool.shape[1]), pool.dtype)
-            larger[name][:n] = pool[:n]
+            larger[name] = moved(pool, n, 2 * needed)
     return tables._replace(**larger) if larger else tables
 
 
@@ -207,16 +209,7 @@ def _grown(rows: np.ndarray, n: int, needed: int) -> np.ndarray:
     capacity = max(2 * len(rows), _FIRST_ROWS)
     while capacity < needed:
         capacity *= 2
-    larger = _aligned(capacity, rows.shape[1])
-    larger[:n] = rows[:n]
-    return larger
-
-
-def _aligned(rows: int, width: int) -> np.ndarray:
-    """An empty int32 table that begins at a pair of cache lines."""
-    room = np.empty(rows * width + _LINE, np.int32)
-    skip = -room.ctypes.data % (4 * _LINE) // 4
-    return room[skip : skip + rows * width].reshape(rows, width)
+    return moved(rows, n, capacity)
 
 
 def hash_places(rows: int) -> int:

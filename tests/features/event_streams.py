@@ -1,11 +1,18 @@
 """Random small streams, rich in what goes wrong: ties, window edges, late and repeated events."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from features.columns import EventColumns, event_columns_from_orders, event_columns_from_outcomes
+from features.columns import (
+    EventColumns,
+    event_columns_from_orders,
+    event_columns_from_outcomes,
+    outcome_code,
+)
 from features.declare import (
     DAY,
     HOUR,
@@ -111,24 +118,63 @@ def streams(far: bool = False, max_size: int = 40) -> st.SearchStrategy[list[Ord
     return st.lists(events, min_size=max_size // 2, max_size=max_size)
 
 
+@st.composite
+def crowds(draw: st.DrawFn, most: int = 500) -> list[Order | Outcome]:
+    """150 events or more of few values, some late or repeated: runs, and tiles from 257 on."""
+    n = draw(st.integers(150, most))
+    span = 1000 * draw(st.sampled_from([HOUR, DAY, WEEK, 2 * MONTH]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+
+    def one_of(*values: Any) -> Any:
+        return values[random.integers(len(values))]
+
+    events: list[Order | Outcome] = []
+    for i in range(n):
+        late = random.integers(span) // 4 if random.random() < 0.05 else 0
+        # Whole tenths of a minute, so that events meet.
+        at = Instant(START + (span * i // n - late) // 6_000 * 6_000)
+        if random.random() < 1 / 3:
+            kind = one_of("paid", "expired", "expired", "payment_failed", "charged_back")
+            owner = f"o{random.integers(max(0, i - 40), i + 2)}"
+            events.append(Outcome(order_id=owner, kind=kind, event_time=at))
+            continue
+        events.append(
+            Order(
+                order_id=f"o{i if random.random() < 0.97 else random.integers(i + 1)}",
+                event_time=at,
+                account=one_of("a", "a", "a", "a", "b", None),
+                phone=one_of("17012345678", "13812345678", None),
+                recipient=one_of("a", "b", None),
+                device=one_of("a", "a", "a", "b", "c", None),
+                ip=f"10.0.{random.integers(2)}.{random.integers(9)}",
+                merchant="a",
+                sku=one_of("a", "b"),
+                quantity=int(random.integers(1, 4)),
+                unit_price=one_of(0, 99, 10_000_000),
+                currency="CNY",
+                address=one_of("a", "b", "c", "d"),
+                payment=one_of("a", "a", "b", None),
+            )
+        )
+    return events
+
+
 def columns(events: Sequence[Order | Outcome]) -> EventColumns:
-    """Events of both sorts in one table, in their sequence."""
-    singles = [
-        event_columns_from_orders([event], FEATURE_SET)
-        if isinstance(event, Order)
-        else event_columns_from_outcomes([event])
-        for event in events
+    """Events of both sorts in one table, in their sequence; of classes that no feature knows none."""
+    sorts = [
+        isinstance(e, Order)
+        for e in events
+        if isinstance(e, Order) or outcome_code(e.kind, e.reason, e.verdict)
     ]
-    nothing = event_columns_from_orders([], FEATURE_SET)
-    orders = [nothing, *(s for s in singles if len(s.entity_key))]
-    return EventColumns(
-        order_key=np.concatenate([s.order_key for s in [nothing, *singles]]),
-        time=np.concatenate([s.time for s in [nothing, *singles]]),
-        kind=np.concatenate([s.kind for s in [nothing, *singles]]),
-        entity_key=np.concatenate([s.entity_key for s in orders]),
-        quantity=np.concatenate([s.quantity for s in orders]),
-        unit_price=np.concatenate([s.unit_price for s in orders]),
-        order_values=np.concatenate([s.order_values for s in orders]),
+    placed = event_columns_from_orders([e for e in events if isinstance(e, Order)], FEATURE_SET)
+    taken = event_columns_from_outcomes([e for e in events if isinstance(e, Outcome)])
+    is_order = np.array(sorts, bool)
+    sequence = np.argsort(np.concatenate([np.flatnonzero(is_order), np.flatnonzero(~is_order)]))
+    return replace(
+        placed,
+        order_key=np.concatenate([placed.order_key, taken.order_key])[sequence],
+        time=np.concatenate([placed.time, taken.time])[sequence],
+        kind=np.concatenate([placed.kind, taken.kind])[sequence],
     )
 
 

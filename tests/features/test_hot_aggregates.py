@@ -22,7 +22,7 @@ from features.declare import (
     total,
 )
 from features.feature_set import feature_set
-from features.memory import InMemoryState
+from features.memory import HORIZON_MS, InMemoryState
 from tests.features.test_hot_keys import START, hot_events
 
 WINDOWS = {"5m": FIVE_MINUTES, "1h": HOUR, "24h": DAY}
@@ -153,3 +153,42 @@ def test_a_tile_counts_as_long_as_its_latest_order_is_inside_the_window(
     )
     vectors = InMemoryState(FEATURES).apply(events)
     assert vectors[-1, FEATURES.names.index("device_orders_1h")] == held
+
+
+def orders_of_a_device(times: np.ndarray, device: int, accounts: np.ndarray) -> EventColumns:
+    n = len(times)
+    keys = np.zeros((n, len(ENTITIES)), np.uint64)
+    keys[:, ENTITIES.index("device")] = device
+    keys[:, ENTITIES.index("account")] = accounts
+    return EventColumns(
+        order_key=(times - START + 1).astype(np.uint64) * np.uint64(256) + np.uint64(device),
+        time=times,
+        kind=np.zeros(n, np.int8),
+        entity_key=keys,
+        quantity=np.ones(n, np.int64),
+        unit_price=np.ones(n, np.int64),
+        order_values=np.zeros((n, 0)),
+    )
+
+
+def test_values_that_only_tiles_hold_are_counted_from_the_first_one_ever_met() -> None:
+    at = np.arange(400)
+    # Fifty orders of each account in turn; keys that differ in the bits that a sketch looks at.
+    accounts = (at // 50 + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    vectors = InMemoryState(FEATURES).apply(orders_of_a_device(START + at, 7, accounts))
+    got = vectors[:, FEATURES.names.index("device_accounts_1h")]
+    np.testing.assert_array_equal(got[1:], (at[1:] - 1) // 50 + 1)
+
+
+def test_room_of_runs_whose_orders_are_gone_is_used_again() -> None:
+    # Every third time a new device has a run that is gone three times later; another keeps its
+    # own, of which a part is gone each time.
+    state, sizes = InMemoryState(FEATURES), []
+    for turn in range(13):
+        times = START + turn * (HORIZON_MS * 2 // 5) + np.arange(150)
+        if turn % 3 == 0:
+            state.apply(orders_of_a_device(times, 50 + turn, np.ones(150)))
+        state.apply(orders_of_a_device(times[:30], 7, np.ones(30)))
+        state.compact()
+        sizes.append(state.nbytes)
+    assert len(set(sizes[6::3])) == 1

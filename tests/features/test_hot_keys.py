@@ -278,3 +278,21 @@ def test_what_tiles_do_not_tell_is_missing_and_not_zero() -> None:
     assert back.entity_key[0, DEVICE] == 6
     assert np.isnan(column(state.apply(back), "new_device_for_account"))
     assert column(state.apply(back), "account_saturated") == 1
+
+
+def test_whether_a_stranger_is_known_at_a_hot_address_is_missing_and_not_no() -> None:
+    events = hot_events(1_000, DAY)
+    events.kind[events.kind != 0] = OUTCOME_CODES["completed"]
+    events.entity_key[:, ENTITIES.index("address")] = 5
+    state = InMemoryState(FEATURES)
+    state.apply(events)
+    stranger = one_more(events, 1, START + DAY + HOUR)
+    assert column(state.apply(stranger), "known_gift_address") == 1
+    for entity in (DEVICE, ACCOUNT):
+        stranger.entity_key[0, entity] = 1
+    assert np.isnan(
+        column(
+            state.apply(replace(stranger, order_key=stranger.order_key + np.uint64(1))),
+            "known_gift_address",
+        )
+    )

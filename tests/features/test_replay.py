@@ -19,7 +19,7 @@ from features.replay import frame_schema, replay
 from orders.errors import UserError
 from orders.events import Instant, Order, Outcome
 from orders.tables import frame_from_orders, frame_from_outcomes
-from tests.features.event_streams import FEATURE_SET, START, apply, streams
+from tests.features.event_streams import FEATURE_SET, START, apply, crowds, streams
 
 DAY_MS = 1000 * DAY
 NUMERIC = [name for name in FEATURE_SET.names if name not in FEATURE_SET.categorical]
@@ -33,10 +33,12 @@ _delays = st.sampled_from([None, None, -5, 0, 1, 60_000, 3_600_000, DAY_MS, 40 *
 
 
 @st.composite
-def histories(draw: st.DrawFn, far: bool = False) -> list[Order | Outcome]:
+def histories(
+    draw: st.DrawFn, of: st.SearchStrategy[list[Order | Outcome]]
+) -> list[Order | Outcome]:
     """Events in the sequence of the file, sorted by event time, received at any time."""
     history = []
-    for event in sorted(draw(streams(far=far)), key=lambda event: event.event_time):
+    for event in sorted(draw(of), key=lambda event: event.event_time):
         delay = draw(_delays)
         received = None if delay is None else Instant(event.event_time + delay)
         history.append(structs.replace(event, received_time=received))
@@ -94,15 +96,13 @@ def _outcome(order_id: str, kind: str, at: int, received: int | None = None) -> 
     )
 
 
-@given(histories(far=True), st.sampled_from([1, 2, 3, 7, 1000]))
-@_quick
-def test_a_replay_in_blocks_equals_events_applied_one_by_one_as_they_arrived(
-    events: list[Order | Outcome], block: int
+def assert_replay_gives_what_events_give(
+    events: list[Order | Outcome], block: int, chunk: int
 ) -> None:
     arrived = as_they_arrived(events)
     state, single = InMemoryState(FEATURE_SET), InMemoryState(FEATURE_SET)
     got = replayed(events, state, block=block)
-    expected = apply(single, arrived, chunk=1)
+    expected = apply(single, arrived, chunk)
     np.testing.assert_array_equal(vectors(got), expected[:, NUMERIC_AT])
     placed = [event for event in arrived if isinstance(event, Order)]
     assert got["order_id"].to_list() == [order.order_id for order in placed]
@@ -111,7 +111,21 @@ def test_a_replay_in_blocks_equals_events_applied_one_by_one_as_they_arrived(
     assert state.unattributed == single.unattributed
 
 
-@given(events=histories(), cut=st.integers(0, 39), block=st.sampled_from([2, 1000]))
+@given(histories(streams(far=True)), st.sampled_from([1, 2, 3, 7, 1000]))
+@_quick
+def test_a_replay_in_blocks_equals_events_applied_one_by_one_as_they_arrived(
+    events: list[Order | Outcome], block: int
+) -> None:
+    assert_replay_gives_what_events_give(events, block, chunk=1)
+
+
+@given(histories(crowds()), st.sampled_from([50, 90, 1000]))
+@settings(_quick, max_examples=6)
+def test_so_it_does_where_values_are_hot(events: list[Order | Outcome], block: int) -> None:
+    assert_replay_gives_what_events_give(events, block, chunk=31)
+
+
+@given(events=histories(streams()), cut=st.integers(0, 39), block=st.sampled_from([2, 1000]))
 @_quick
 def test_a_replay_continues_where_another_stopped(
     events: list[Order | Outcome], cut: int, block: int, tmp_path: Path
@@ -128,7 +142,7 @@ def test_a_replay_continues_where_another_stopped(
     assert replayed(events, start=moment, block=block).equals(after)
 
 
-@given(events=histories(), cut=st.integers(0, 39))
+@given(events=histories(streams()), cut=st.integers(0, 39))
 @_quick
 def test_what_arrives_later_changes_no_row(events: list[Order | Outcome], cut: int) -> None:
     moment = arrival(events[cut % len(events)])

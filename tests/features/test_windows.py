@@ -145,6 +145,17 @@ def test_an_outcome_that_comes_before_its_order_waits_for_it(place, meet, state)
     assert place("b", 20, account="u")["account_completed_30d"] == 1
 
 
+def test_an_outcome_that_waited_beyond_the_horizon_stays_without_its_order(
+    place, meet, state
+) -> None:
+    meet("a", "expired", 0)
+    meet("a", "charged_back", DAY)
+    place("b", HORIZON_MS + 1)
+    assert state.unattributed == 2
+    place("a", DAY)
+    assert state.unattributed == 1
+
+
 def test_an_outcome_of_an_unknown_order_is_counted(place, meet, state) -> None:
     meet("never", "expired", 0)
     assert state.unattributed == 1
