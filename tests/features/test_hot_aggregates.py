@@ -173,11 +173,13 @@ def orders_of_a_device(times: np.ndarray, device: int, accounts: np.ndarray) -> 
 
 def test_values_that_only_tiles_hold_are_counted_from_the_first_one_ever_met() -> None:
     at = np.arange(400)
-    # Fifty orders of each account in turn; keys that differ in the bits that a sketch looks at.
-    accounts = (at // 50 + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    vectors = InMemoryState(FEATURES).apply(orders_of_a_device(START + at, 7, accounts))
+    # Eight orders of the first account, which make the first tile, then fifty of each in turn;
+    # keys differ in the bits that a sketch looks at.
+    accounts = np.where(at < kernels.TILE_EVENTS, 0, at // 50 + 1)
+    keys = (accounts + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    vectors = InMemoryState(FEATURES).apply(orders_of_a_device(START + at, 7, keys))
     got = vectors[:, FEATURES.names.index("device_accounts_1h")]
-    np.testing.assert_array_equal(got[1:], (at[1:] - 1) // 50 + 1)
+    np.testing.assert_array_equal(got[1:], accounts[:-1] + 1)
 
 
 def test_room_of_runs_whose_orders_are_gone_is_used_again() -> None:
