@@ -47,6 +47,7 @@ class Scorer:
             model.signature.require(feature_set.hash, feature_set.names)
         self.feature_set = feature_set
         self._state = state
+        self._unrecorded: dict[str, Decision] = {}  # the state holds their orders already
         self._model = model
         self._model_name = None if model is None else f"{model.name}/{model.version}"
         self._policy = policy
@@ -71,7 +72,7 @@ class Scorer:
         Raises:
             LedgerUnavailableError: before anything was changed when earlier decisions cannot be
                 recalled; after the orders were applied when the decisions cannot be recorded.
-                Either way the same call may be made again.
+                Either way the same call may be made again, and then decides the same.
             StateUnavailableError: the features cannot be had; the same call may be made again.
         """
         decided = self._recall(orders)
@@ -84,9 +85,13 @@ class Scorer:
             # that follows it has not seen the order. Where it has, this changes nothing.
             self.absorb([order for order in orders if order.order_id in decided])
         if fresh:
-            decisions = self._decide_fresh(list(fresh.values()), now, as_of)
+            unseen = [order for order in fresh.values() if order.order_id not in self._unrecorded]
+            made = self._decide_fresh(unseen, now, as_of) if unseen else []
+            self._unrecorded.update((decision.order_id, decision) for decision in made)
+            decisions = [self._unrecorded[order_id] for order_id in fresh]
             if self._ledger is not None:
                 self._ledger.record(decisions)
+            self._unrecorded.clear()
             decided.update(zip(fresh, decisions, strict=True))
         return [decided[order.order_id] for order in orders]
 
