@@ -46,7 +46,7 @@ class Scorer:
         if model is not None:
             model.signature.require(feature_set.hash, feature_set.names)
         self.feature_set = feature_set
-        self._state = state
+        self.state = state
         self._unrecorded: dict[str, Decision] = {}  # the state holds their orders already
         self._model = model
         self._model_name = None if model is None else f"{model.name}/{model.version}"
@@ -101,11 +101,11 @@ class Scorer:
         Raises:
             StateUnavailableError: the same call may be made again.
         """
-        self._state.apply(event_columns_from_outcomes(outcomes))
+        self.state.apply(event_columns_from_outcomes(outcomes))
 
     def absorb(self, orders: Sequence[Order]) -> None:
         """Take orders without deciding on them, to bring the state up to date again."""
-        self._state.apply(event_columns_from_orders(orders, self.feature_set))
+        self.state.apply(event_columns_from_orders(orders, self.feature_set))
 
     def _recall(self, orders: Sequence[Order]) -> dict[str, Decision]:
         if self._ledger is None:
@@ -114,7 +114,8 @@ class Scorer:
         return {decision.order_id: decision for decision in recalled if decision is not None}
 
     def _decide_fresh(self, orders: list[Order], now: int, as_of: AsOf | None) -> list[Decision]:
-        vectors = self._state.apply(event_columns_from_orders(orders, self.feature_set))
+        vectors = self.state.apply(event_columns_from_orders(orders, self.feature_set))
+        turns = self.state.turns
         probability = points = None
         if self._model is not None:
             probability = self._model.predict(vectors)
@@ -124,6 +125,7 @@ class Scorer:
         rows = zip(
             orders,
             feature_rows(vectors),
+            [None] * len(orders) if turns is None else [turn or None for turn in turns.tolist()],
             [None] * len(orders) if probability is None else probability.tolist(),
             *(column.tolist() for column in verdicts),
             self._reasons(orders, vectors, matched, verdicts),
@@ -141,7 +143,7 @@ class Scorer:
                 decided_time=now,
                 features=features,
                 feature_hash=feature_hash,
-                as_of=as_of and msgspec.structs.replace(as_of, position=position),
+                as_of=as_of and msgspec.structs.replace(as_of, position=position, turn=turn),
                 probability=chance,
                 rule_points=of_rules,
                 model_points=of_model,
@@ -156,6 +158,7 @@ class Scorer:
             for position, (
                 order,
                 features,
+                turn,
                 chance,
                 of_rules,
                 of_model,
