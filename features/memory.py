@@ -42,6 +42,8 @@ class InMemoryState:
     that gets the features that can still be known, and leaves no trace.
     """
 
+    turns = None  # nobody else writes
+
     def __init__(self, feature_set: FeatureSet, horizon_ms: int = HORIZON_MS) -> None:
         if horizon_ms < 1000 * LONGEST_WINDOW_S:
             raise ValueError("the horizon must not be shorter than the longest window")

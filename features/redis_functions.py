@@ -87,6 +87,7 @@ class Known:
     names: bytes  # keys of the timelines, which all have one length
     timelines: list[bytes]
     long: np.ndarray  # (n,) LONG, of those that may have to be folded
+    turn: int = 0  # which call of all that the server took, from 1; 0: there is no such sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,9 @@ class ServerFunctions:
         """See `Functions`."""
         told = context(self._where, self._epoch, call, alone=True)
         answer = self._call("apply", self._where.meta(0), *told, heads, facts)
-        newest, order_keys, orders, names, timelines, long = answer
+        newest, order_keys, orders, names, timelines, long, turn = answer
         return Known(
-            integer(newest), order_keys, orders, names, timelines, np.frombuffer(long, LONG)
+            integer(newest), order_keys, orders, names, timelines, np.frombuffer(long, LONG), turn
         )
 
     def replace(self, folded: Mapping[bytes, Folded]) -> None:

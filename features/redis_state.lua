@@ -4,6 +4,7 @@
 -- is 8 bytes.
 --
 -- meta      epoch 8 | horizon i64 | newest event time i64 | outcomes without their order i64
+-- turns     how many calls to take events there were, as text; on one server only
 -- order     time i64 | tag 8 | placed at u32, hours of the server's clock | facts | outcomes: (kind
 --           u8 | time i64 | tag 8)*
 --           A tag names the call that wrote it; zeros as the tag of the order: it has not come yet.
@@ -455,10 +456,11 @@ local function open(keys, args)
 end
 
 -- One server: both steps. KEYS: a meta. ARGV: context, heads, facts.
--- Returns newest, order keys, orders before, timeline keys, timelines before.
+-- Returns newest, order keys, orders before, timeline keys, timelines before, `long_of`, turn.
 local function apply(keys, args)
   local context = context(args)
   local meta = meta_of(keys[1], context)
+  local turn = call('INCR', keys[1] .. ':turns') -- of all calls, from 1
   local work = new_work(context.layout)
   local orders, waiting = register(context, work, args[11], args[12])
   local shown, wanted = new_shown(), work.wanted
@@ -471,7 +473,7 @@ local function apply(keys, args)
   keep_orders(context, orders)
   local newest = keep_meta(keys[1], meta, context, waiting)
   local order_keys, before = befores(orders)
-  return { newest, order_keys, before, concat(shown.names), shown.views, concat(shown.long) }
+  return { newest, order_keys, before, concat(shown.names), shown.views, concat(shown.long), turn }
 end
 
 -- Cluster, first step, the orders of one shard. KEYS: its meta. ARGV: as `apply`.

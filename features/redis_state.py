@@ -63,6 +63,11 @@ class RedisState:
             hot are folded, and what is older than the horizon is dropped.
         random_bytes: So many random bytes, to tell states and calls apart.
 
+    Attributes:
+        is_new: Nobody had opened this state before.
+        was_empty: It held no event when it was opened.
+        name: Tells this state from every other one, also from those under the same prefix.
+
     Raises:
         StateUnavailableError: Redis does not answer, or cannot write.
         ValueError: The prefix or the horizon cannot be used; there is a state of another horizon.
@@ -100,11 +105,13 @@ class RedisState:
             else ServerFunctions(client, where)
         )
         self._failed: dict[int, tuple[int, int]] = {}  # events → tag, newest of the first try
+        self._turns: list[np.ndarray] = []  # of each block, those of its orders
         self._newest = int(kernels.NEVER)
         epoch = random_bytes(8)
         fresh = epoch + np.array([horizon_ms, kernels.NEVER, 0], np.int64).tobytes()
         metas = self._functions.open(fresh)
         self.is_new = all(meta[:8] == epoch for meta in metas)
+        self.name = metas[0][:8].hex()
         for meta in metas:
             horizon, newest, _ = np.frombuffer(meta, np.int64, offset=8)
             if horizon != horizon_ms:
@@ -113,11 +120,17 @@ class RedisState:
                     f"not {horizon_ms / 86_400_000:g}"
                 )
             self._newest = max(self._newest, int(newest))
+        self.was_empty = self._newest == kernels.NEVER
 
     @property
     def unattributed(self) -> int:
         """As `FeatureState.unattributed`, over all workers."""
         return sum(int(np.frombuffer(meta, np.int64)[3]) for meta in self._functions.metas())
+
+    @property
+    def turns(self) -> np.ndarray | None:
+        """As `FeatureState.turns`; on a cluster there is no sequence of all calls."""
+        return np.concatenate(self._turns) if self._turns else np.empty(0, np.int64)
 
     def apply(self, events: EventColumns) -> np.ndarray:
         """As `FeatureState.apply`."""
@@ -135,17 +148,20 @@ class RedisState:
                 del self._failed[next(iter(self._failed))]
             self._failed[identity or _identity(events)] = tag, newest
             raise
-        self._failed.pop(identity, None)
+        if self._failed.pop(identity, None):  # then the first try may have had the turns that count
+            self._turns = [np.zeros_like(turns) for turns in self._turns]
         return out
 
     def _take(self, blocks: list[tuple[EventColumns, np.ndarray]], tag: int, newest: int) -> int:
         """Take blocks, each while the server takes the next one; returns the newest event time."""
         seen = newest
+        self._turns.clear()
         folds = Folds(self._layout, self._plan.program, min(FOLD_BYTES, self._long_bytes // 2))
         coming: Future[Known] | None = None
         with ThreadPoolExecutor(1) as ahead:
             for i, (block, out) in enumerate(blocks):
                 known = coming.result() if coming else self._fetch(block, tag + i, newest)
+                self._turns.append(_turns(block, known))
                 before, newest = newest, max(newest, int(block.time.max()))
                 is_last = i + 1 == len(blocks) or (i + 1) % _BLOCKS_FOLDED == 0
                 coming = None
@@ -249,6 +265,15 @@ def _blocks(events: EventColumns, out: np.ndarray) -> Iterator[tuple[EventColumn
             events.order_values[placed],
         )
         yield block, out[placed]
+
+
+def _turns(events: EventColumns, known: Known) -> np.ndarray:
+    """The turn of each order; 0 of one that was known: another call took it, before."""
+    keys = np.frombuffer(known.order_keys, np.uint64)
+    # Behind the time stands the tag of the call that took the order, zeros where it only has outcomes.
+    was_placed = [bool(order) and order[8:16] != bytes(8) for order in known.orders]
+    repeated = np.isin(events.order_key[events.kind == 0], keys[np.array(was_placed, bool)])
+    return np.where(repeated, 0, known.turn)
 
 
 def _identity(events: EventColumns) -> int:

@@ -34,6 +34,16 @@ class FeatureState(Protocol):
         """Outcomes taken whose order is not known, so far; they wait for it."""
         ...
 
+    @property
+    def turns(self) -> np.ndarray | None:
+        """When a store that several processes write to took the orders of the last `apply`.
+
+        (n_orders,) int64: which call it was of all that the store took, from 1; 0 where that is not
+        known: of a call made again, and of an order that another call took before. None: one
+        process writes alone.
+        """
+        ...
+
     def apply(self, events: EventColumns) -> np.ndarray:
         """Take events in their sequence; return the features of the orders among them.
 

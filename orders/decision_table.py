@@ -25,6 +25,8 @@ AS_OF = pl.Struct(
         "position": pl.Int64(),
         "orders": pl.List(pl.Int64()),
         "outcomes": pl.List(pl.Int64()),
+        "shared": pl.String(),
+        "turn": pl.Int64(),
     }
 )
 """Where the feature state stood, as in `serving.decisions.AsOf`."""

@@ -245,7 +245,7 @@ def build_scoring_worker(settings: Settings, state_file: Path | None) -> Chunked
         chunk_records=settings.chunk,
         worker_name=settings.worker_name,
         shared_state=settings.store == "redis",
-        origin=_origin(settings, state_file),
+        origin=_origin(scorer.state, state_file),
     )
 
 
@@ -295,11 +295,12 @@ def _lists_followed(settings: Settings, scorer: Scorer) -> list[Follower]:
     ]
 
 
-def _origin(settings: Settings, state_file: Path | None) -> Origin | None:
-    """Names the state of this process; None where several workers share one."""
-    if settings.store != "memory":
-        return None
-    return Origin(uuid4().hex[:16], None if state_file is None else fingerprint(state_file))
+def _origin(state: FeatureState, state_file: Path | None) -> Origin:
+    """Names this process, and what the state knew before it."""
+    process = uuid4().hex[:16]
+    if isinstance(state, RedisState):
+        return Origin(process, None if state.was_empty else state.name, state.name)
+    return Origin(process, None if state_file is None else fingerprint(state_file))
 
 
 def build_archive_worker(settings: Settings) -> tuple[ChunkedApp, Archive]:

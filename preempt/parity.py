@@ -18,6 +18,7 @@ def parity_of_archive(
     snapshots: Sequence[Path],
     *,
     sample: int,
+    past: Path | None = None,
     on_progress: Callable[[int, int], None],
 ) -> Parity:
     """Compare about `sample` served vectors; see `measure_parity`.
@@ -26,7 +27,7 @@ def parity_of_archive(
         UserError: there is no archive, or nothing in it can be compared.
     """
     archive = read_archive(settings.archive_dir, archive_ends(settings), sample=sample)
-    return measure_parity(archive, snapshots, on_progress)
+    return measure_parity(archive, snapshots, on_progress, past=past)
 
 
 def archive_ends(settings: Settings) -> Ends:

@@ -32,17 +32,24 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     `preempt parity` rebuilds from it the sequence in which that state took orders and outcomes:
     before a batch came every record below `orders` and `outcomes` that is not decided in it, then
-    the orders of the batch, by `position`.
+    the orders of the batch, by `position`. Where workers share one state, `turn` says in which of
+    all calls to it the order was taken.
     """
 
-    state: str  # one process of a worker, from its start to its end
-    snapshot: str | None  # fingerprint of the snapshot that it began with; null: it began empty
+    # one process of a worker, from its start to its end; where workers share a state, with a dash and
+    # the number of the assignment of partitions
+    state: str
+    # fingerprint of the snapshot that it began with, or the name of a shared state that held events
+    # before this process came; null: it began empty
+    snapshot: str | None
     batch: int  # number of the batch in which the order was decided, increasing
     position: int  # of the order in its batch, from 0
     orders: list[
         int
     ]  # by partition: the first offset of orders that the state lacks after the batch
     outcomes: list[int]  # the same of outcomes, before the batch
+    shared: str | None = None  # name of the state that workers share
+    turn: int | None = None  # of the call that took the order, increasing; null: not known
 
 
 class ShadowVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):

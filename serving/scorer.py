@@ -55,7 +55,9 @@ class Scorer:
         if model is not None:
             model.signature.require(feature_set.hash, feature_set.names)
         self.feature_set = feature_set
-        self._state = state
+        self.state = state
+        self._unrecorded: dict[str, Decision] = {}  # the state holds their orders already
+        self._untold: list[Alert] = []  # of these
         self._model = model
         self._model_name = None if model is None else f"{model.name}/{model.version}"
         self._ledger = ledger
@@ -125,7 +127,7 @@ class Scorer:
         Raises:
             LedgerUnavailableError: before anything was changed when earlier decisions cannot be
                 recalled; after the orders were applied when the decisions cannot be recorded.
-                Either way the same call may be made again.
+                Either way the same call may be made again, and then decides the same.
             StateUnavailableError: the features cannot be had; the same call may be made again.
         """
         decided = self._recall(orders)
@@ -138,10 +140,16 @@ class Scorer:
             # that follows it has not seen the order. Where it has, this changes nothing.
             self.absorb([order for order in orders if order.order_id in decided])
         if fresh:
-            decisions, stopped = self._decide_fresh(list(fresh.values()), now, as_of)
+            unseen = [order for order in fresh.values() if order.order_id not in self._unrecorded]
+            made, stopped = self._decide_fresh(unseen, now, as_of) if unseen else ([], [])
+            self._unrecorded.update((decision.order_id, decision) for decision in made)
+            self._untold += stopped
+            decisions = [self._unrecorded[order_id] for order_id in fresh]
             if self._ledger is not None:
                 self._ledger.record(decisions)
-            self._alerts += stopped
+            self._unrecorded.clear()
+            self._alerts += self._untold
+            self._untold = []
             decided.update(zip(fresh, decisions, strict=True))
         return [decided[order.order_id] for order in orders]
 
@@ -151,11 +159,11 @@ class Scorer:
         Raises:
             StateUnavailableError: the same call may be made again.
         """
-        self._state.apply(event_columns_from_outcomes(outcomes))
+        self.state.apply(event_columns_from_outcomes(outcomes))
 
     def absorb(self, orders: Sequence[Order]) -> None:
         """Take orders without deciding on them, to bring the state up to date again."""
-        self._state.apply(event_columns_from_orders(orders, self.feature_set))
+        self.state.apply(event_columns_from_orders(orders, self.feature_set))
 
     def _recall(self, orders: Sequence[Order]) -> dict[str, Decision]:
         if self._ledger is None:
@@ -168,7 +176,8 @@ class Scorer:
     ) -> tuple[list[Decision], list[Alert]]:
         """Decisions, and the alerts that are due once they are recorded."""
         events = event_columns_from_orders(orders, self.feature_set)
-        vectors = self._state.apply(events)
+        vectors = self.state.apply(events)
+        turns = self.state.turns
         probability = points = None
         if self._model is not None:
             probability = self._model.predict(vectors)
@@ -180,6 +189,7 @@ class Scorer:
         rows = zip(
             orders,
             feature_rows(vectors),
+            [None] * len(orders) if turns is None else [turn or None for turn in turns.tolist()],
             [None] * len(orders) if probability is None else probability.tolist(),
             *(column.tolist() for column in judged.verdicts[:3]),
             judged.verdicts.fast_lane.tolist(),
@@ -199,7 +209,7 @@ class Scorer:
                 decided_time=now,
                 features=features,
                 feature_hash=self.feature_set.hash,
-                as_of=as_of and msgspec.structs.replace(as_of, position=position),
+                as_of=as_of and msgspec.structs.replace(as_of, position=position, turn=turn),
                 probability=chance,
                 rule_points=of_rules,
                 model_points=of_model,
@@ -219,6 +229,7 @@ class Scorer:
             for position, (
                 order,
                 features,
+                turn,
                 chance,
                 of_rules,
                 of_model,

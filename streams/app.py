@@ -30,15 +30,18 @@ IDLE_S = 1.0  # without orders, what people changed is taken so often
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a feature state of its own begins.
+    """Where the feature state begins, as far as this process goes.
 
     Attributes:
-        state: names it: one process of a worker.
-        snapshot: fingerprint of the snapshot that it began with; None: it began empty.
+        state: one process of a worker.
+        snapshot: fingerprint of the snapshot that it began with, or `shared` where the shared
+            state held events already; None: it began empty.
+        shared: name of the state, where workers share one.
     """
 
     state: str
     snapshot: str | None
+    shared: str | None = None
 
 
 class Progress:
@@ -97,12 +100,16 @@ class Progress:
         after_it = self._covered.copy()
         _cover(batch, after_it)
         return AsOf(
-            state=self._origin.state,
+            # Between two assignments somebody else may have held a partition of this process.
+            state=f"{self._origin.state}-{self._generation}"
+            if self._origin.shared
+            else self._origin.state,
             snapshot=self._origin.snapshot,
             batch=self._batches,
             position=0,
             orders=_offsets(self._topics.orders, after_it),
             outcomes=_offsets(self._topics.outcomes, after_it),
+            shared=self._origin.shared,
         )
 
     def _absorb_past(self, partitions: set[tuple[str, int]]) -> None:
@@ -180,7 +187,7 @@ def scoring_app(
         worker_name: of this worker in the group; under the same name it gets its partitions back
             at once after a crash. None: it comes as a stranger, when the group has missed it.
         shared_state: the feature state outlives the worker and is shared with others.
-        origin: where the feature state begins; None when other workers write to it too.
+        origin: where the feature state begins; None: decisions do not say where it stood.
     """
     app = transport_app(group, bootstrap, chunk_records=chunk_records, member=worker_name)
     producer = BatchProducer(bootstrap)

@@ -19,6 +19,7 @@ from training.applied import NEVER, Events, Timeline, positions
 from training.served_archive import ServedArchive
 
 _ORDER = 0  # the kind of an order
+TILES_FROM = 256  # events of one value: then its older ones are folded (docs/adr/0007)
 
 
 class LateEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,8 @@ class LateEvents:
         self._timeline = timeline
         self._features = feature_set.features
         self._moved: dict[int, _Moved] = {}
+        self._concurrent: dict[int, _Moved] = {}
+        self._events_of_value: dict[int, dict[int, int]] = {}  # by column of the entity
         self.unnamed = 0
         events = pl.DataFrame(
             {
@@ -105,19 +108,85 @@ class LateEvents:
             early = ties[(ideal[ties] > ideal[order]) & (applied[ties] < applied[order])]
             candidates = np.union1d(late, early)
             candidates = candidates[timeline.key[candidates] != timeline.key[order]]
+            # What was applied before, out of its time, the order itself included, moved tiles.
+            folded = overtaken[applied[overtaken] <= applied[order]]
             for feature in np.flatnonzero(differs[number]).tolist():
-                self._name(order, feature, candidates, applied, newest)
+                self._name(order, feature, (candidates, folded), applied, newest)
+
+    def overlapping(
+        self,
+        first: np.ndarray,
+        sequence: Events,
+        orders: Events,
+        turns: np.ndarray,
+        differs: NDArray[np.bool_],
+    ) -> NDArray[np.bool_]:
+        """Find what a shared state may have taken earlier than in this sequence.
+
+        Args:
+            first: of all events, the turn before which the state did not take them.
+            sequence: in which each event is as late as it may be.
+            orders: (n,) event numbers.
+            turns: (n,) in which they were taken.
+            differs: (n, F), the values that differ from this sequence.
+
+        Returns:
+            (n, F), which of them such an event explains.
+        """
+        timeline = self._timeline
+        applied = self._counted(positions(sequence, len(timeline)))
+        begins = self._of_first_records(first)
+        owner = np.maximum(self._owner, 0)
+        stands = self._first == np.arange(len(timeline))
+        explained = np.zeros_like(differs)
+        for number in np.flatnonzero(differs.any(axis=1)).tolist():
+            order = int(orders[number])
+            may_be_before = begins < turns[number]
+            # An outcome counts as soon as its order, which may be of this call, does.
+            counts = (self._owner < 0) | may_be_before[owner] | (applied[owner] < applied[order])
+            in_doubt = may_be_before & counts & (applied > applied[order]) & stands
+            candidates = np.flatnonzero(in_doubt & (timeline.key != timeline.key[order]))
+            for feature in np.flatnonzero(differs[number]).tolist():
+                fitting = self._fitting(order, self._features[feature], candidates)
+                if not len(fitting):
+                    fitting = self._in_tiles(order, self._features[feature], candidates)
+                explained[number, feature] = len(fitting) > 0
+                for event in fitting.tolist():
+                    self._note(self._concurrent, self._cause(event, applied), order, feature)
+        return explained
 
     def named(self, archive: ServedArchive) -> list[LateEvent]:
-        """All that were found; those that moved the most orders first."""
-        found = [self._late_event(archive, *each) for each in self._moved.items()]
+        """All late ones that were found; those that moved the most orders first."""
+        return self._listed(archive, self._moved)
+
+    def concurrent(self, archive: ServedArchive) -> list[LateEvent]:
+        """The same of those that `overlapping` found."""
+        return self._listed(archive, self._concurrent)
+
+    def _listed(self, archive: ServedArchive, moved: dict[int, _Moved]) -> list[LateEvent]:
+        found = [self._late_event(archive, *each) for each in moved.items()]
         return sorted(found, key=lambda e: (not e.certain, -e.moved, e.event_time, e.order_id))
+
+    def _cause(self, event: int, applied: np.ndarray) -> int:
+        """Of an outcome and its order, the one that came last: it made both count so late."""
+        owner = int(self._owner[event])
+        return owner if owner >= 0 and applied[owner] == applied[event] else event
+
+    def _note(self, moved: dict[int, _Moved], event: int, order: int, feature: int) -> _Moved:
+        found = moved.setdefault(event, _Moved())
+        found.orders.append(order)
+        found.features.add(feature)
+        found.certain |= bool(self._owner[event] >= 0)
+        return found
+
+    def _of_first_records(self, places: np.ndarray) -> np.ndarray:
+        first = np.full(len(places), NEVER)
+        np.minimum.at(first, self._first, places)
+        return first[self._first]
 
     def _counted(self, places: np.ndarray) -> np.ndarray:
         """When each event begins to count: an outcome waits for its order, repeats for nothing."""
-        first = np.full(len(places), NEVER)
-        np.minimum.at(first, self._first, places)
-        first = first[self._first]
+        first = self._of_first_records(places)
         known = self._owner >= 0
         first[known] = np.maximum(first[known], first[self._owner[known]])
         return first
@@ -126,29 +195,57 @@ class LateEvents:
         self,
         order: int,
         feature: int,
-        candidates: Events,
+        candidates: tuple[Events, Events],
         applied: np.ndarray,
         newest: np.ndarray,
     ) -> None:
         timeline, owner = self._timeline, self._owner
-        fitting = self._fitting(order, self._features[feature], candidates)
+        late, folded = candidates
+        fitting = self._fitting(order, self._features[feature], late)
         known = fitting[owner[fitting] >= 0]
         chosen = known if len(known) else fitting
         if not len(chosen):
+            chosen = self._in_tiles(order, self._features[feature], np.union1d(late, folded))
+        if not len(chosen):
             self.unnamed += 1
         for event in chosen.tolist():
-            # Of an outcome and its order, the one that came last made both count so late.
-            if owner[event] >= 0 and applied[owner[event]] == applied[event]:
-                event = int(owner[event])  # noqa: PLW2901
-            moved = self._moved.setdefault(event, _Moved())
-            moved.orders.append(order)
-            moved.features.add(feature)
-            moved.certain |= bool(owner[event] >= 0)
-            if applied[event] < len(newest):
-                late = int(newest[applied[event]] - timeline.time[event])
+            cause = self._cause(event, applied)
+            moved = self._note(self._moved, cause, order, feature)
+            if applied[cause] < len(newest):
+                late = int(newest[applied[cause]] - timeline.time[cause])
                 moved.late_ms = max(late, moved.late_ms or 0)
 
-    def _fitting(self, order: int, feature: Feature, candidates: Events) -> Events:
+    def _in_tiles(self, order: int, feature: Feature, candidates: Events) -> Events:
+        """Those of the candidates that could move an estimate: in its window or not.
+
+        What a tile holds depends on the sequence in which its events came.
+        """
+        if feature.entity is None:
+            return candidates[:0]
+        column = ENTITIES.index(feature.entity)
+        key = self._timeline.placed.entity_key[order - self._timeline.first_order, column]
+        if self._most_events(column).get(int(key), 0) < TILES_FROM:
+            return candidates[:0]
+        return self._fitting(order, feature, candidates, in_window=False)
+
+    def _most_events(self, column: int) -> dict[int, int]:
+        """Of each value of an entity, how many orders there are, or outcomes if these are more."""
+        if column not in self._events_of_value:
+            first, keys = self._timeline.first_order, self._timeline.placed.entity_key[:, column]
+            stands = self._first == np.arange(len(self._timeline))
+            counts: dict[int, int] = {}
+            for is_order in (True, False):
+                known = stands & (self._owner >= 0) & ((self._timeline.kind == _ORDER) == is_order)
+                found = np.unique(keys[self._owner[known] - first], return_counts=True)
+                for key, count in zip(*(each.tolist() for each in found), strict=True):
+                    counts[key] = max(count, counts.get(key, 0))
+            counts.pop(0, None)  # has no value
+            self._events_of_value[column] = counts
+        return self._events_of_value[column]
+
+    def _fitting(
+        self, order: int, feature: Feature, candidates: Events, *, in_window: bool = True
+    ) -> Events:
         """Those of the candidates that the feature of this order could count."""
         timeline = self._timeline
         if feature.entity is None or feature.window_s is None:
@@ -159,9 +256,9 @@ class LateEvents:
             is_order = timeline.kind[candidates] == _ORDER
             carries = np.where(is_order, self._carries(order, owner, CIRCLE[1:]), carries)
         age = timeline.time[order] - timeline.time[candidates]
-        in_window = (age >= 0) & (age <= 1000 * feature.window_s)
+        near = (age >= 0) & (age <= 1000 * feature.window_s)
         counts = np.isin(timeline.kind[candidates], _kinds(feature))
-        return candidates[carries & in_window & counts]
+        return candidates[carries & (near if in_window else True) & counts]
 
     def _carries(self, order: int, owner: np.ndarray, entities: Sequence[str]) -> np.ndarray:
         """Whether the owners share a value of one of the entities; of unknown ones we assume so."""

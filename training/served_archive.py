@@ -34,9 +34,10 @@ class ServedArchive:
         outcomes: The same of the outcomes that features know, with their `code`.
         decisions: Those to compare, one row for each vector that was computed: `order_id`, `row`
             (of the order in `orders`), `as_of`, and one column a feature, named by
-            `feature_column`; null in `as_of`: of a shared state.
+            `feature_column`; `as_of` is null where it is not known.
         placed: Every traceable decision, one row for each vector: `row`, `state`, `snapshot`,
-            `batch`, `position`, and the offsets `covered_orders`, `covered_outcomes`.
+            `batch`, `position`, the offsets `covered_orders`, `covered_outcomes`, and of a state
+            that workers share its name `shared` and the `turn`.
         feature_set: That the vectors were served with.
         too_recent: Decisions left out because what they depend on is not archived yet.
         of_other_features: Decisions left out because they carry another feature set.
@@ -142,6 +143,7 @@ def _decisions(folder: Path) -> pl.DataFrame:
             "by an older version of Preempt; only newer ones can be compared"
         )
     state = pl.col("as_of").struct
+    held = {field.name for field in table.collect_schema()["as_of"].fields}  # type: ignore[attr-defined]
     decisions = table.select(
         "order_id",
         "feature_hash",
@@ -155,6 +157,9 @@ def _decisions(folder: Path) -> pl.DataFrame:
         position=state.field("position"),
         covered_orders=state.field("orders"),
         covered_outcomes=state.field("outcomes"),
+        # Archives of before workers could share a state in their sequence have none.
+        shared=state.field("shared") if "shared" in held else pl.lit(None, pl.String),
+        turn=state.field("turn") if "turn" in held else pl.lit(None, pl.Int64),
     ).collect()
     if decisions.is_empty():
         raise UserError(f"{folder} holds no decision: has a worker decided an order?")

@@ -43,7 +43,7 @@ def parity(
     Args:
         data_dir: The data folder whose archive is read.
         sample: How many orders to compare.
-        state: The snapshot that the worker began with; several if workers began with different ones. Default: state.snapshot in the data folder, if it is there.
+        state: The snapshot that the worker began with; several if workers began with different ones. Default: state.snapshot in the data folder, if it is there. Of workers with --store redis: what `backfill --state-out` makes of the history that filled Redis.
         json: Print one JSON object.
     """
     settings = load_settings(data_dir=data_dir)
@@ -52,6 +52,7 @@ def parity(
             settings,
             _snapshots(settings, state),
             sample=sample,
+            past=state[0] if state and len(state) == 1 else None,
             on_progress=lambda done, total: bar.update(
                 bar.task_ids[0], completed=done, total=total
             ),
@@ -83,7 +84,10 @@ def render_parity(found: Parity) -> RenderableType:
     if found.worst:
         parts += [Text(""), _features(found.worst)]
     if found.late_events:
-        parts += [Text(""), _late(found.late_events)]
+        parts += [Text(""), _events("Late events", found.late_events)]
+    if found.concurrent_events:
+        title = "Events under way at another worker"
+        parts += [Text(""), _events(title, found.concurrent_events)]
     return Group(*parts)
 
 
@@ -97,7 +101,8 @@ def _headline(found: Parity) -> Text:
         f"{found.states:,} worker process{'es' * (found.states != 1)}",
     ]
     left_out = [
-        (found.untraced, "values differ whose decisions do not say where the state stood"),
+        (found.concurrent, "values that events under way at another worker explain"),
+        (found.untraced, "values differ of decisions whose past or sequence is not known"),
         (found.unnamed, "explained values for which no single event can be named"),
         (found.too_recent, "decisions left out: what came before them is not archived yet"),
         (found.of_other_features, "decisions left out: served with another feature set"),
@@ -127,8 +132,8 @@ def _features(worst: Sequence[FeatureParity]) -> Table:
     return table
 
 
-def _late(events: Sequence[LateEvent]) -> Table:
-    table = Table(title=_title("Late events", events), title_justify="left", box=None)
+def _events(title: str, events: Sequence[LateEvent]) -> Table:
+    table = Table(title=_title(title, events), title_justify="left", box=None)
     table.add_column("event", no_wrap=True, max_width=14)
     table.add_column("of order", **ORDER_ID)
     for name in ("event time", "late by", "in the log"):

@@ -255,6 +255,20 @@ def test_a_chunk_may_be_given_again_after_the_ledger_failed(model: RiskModel):
     assert [decision.order_id for decision in again] == [o.order_id for o in ORDERS]
 
 
+def test_a_chunk_given_again_gets_what_it_would_have_got_the_first_time(model: RiskModel):
+    # Of one moment: computed again, each would see those behind it, and what was learnt meanwhile.
+    tied = [order(number, event_time=Instant(NOW)) for number in range(8)]
+    news = [Outcome(order_id="order-1", kind="expired", event_time=Instant(NOW))]
+    once, failing = scorer(model), scorer(model, ledger=DownOnce(100))
+    with pytest.raises(LedgerUnavailableError):
+        failing.decide(tied, now=NOW)
+    failing.learn(news)
+    assert wire(failing.decide(tied, now=NOW + 99)) == wire(once.decide(tied, now=NOW))
+    once.learn(news)
+    later = ORDERS[20:]
+    assert wire(failing.decide(later, now=NOW)) == wire(once.decide(later, now=NOW))
+
+
 def test_absorbed_orders_count_as_if_they_had_been_decided(model: RiskModel):
     decided, absorbed = scorer(model), scorer(model)
     decided.decide(ORDERS[:20], now=NOW)

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from training.parity import Vectors, bit_equal, compare
+from training.parity import compare
+from training.recomputed import Vectors, bit_equal
 
 NAN = np.nan
 NAMES = ("a", "b", "c")
@@ -13,7 +14,8 @@ SERVED = np.array([[1, NAN, 3], [1, 2, 3], [1, 2, 3], [1, NAN, 3]], np.float64)
 
 def vectors(ideal: np.ndarray, applied: np.ndarray | None = None, traced: bool = True) -> Vectors:
     applied = SERVED if applied is None else applied
-    return Vectors(SERVED, ideal, applied, np.full(len(SERVED), traced))
+    nothing = np.zeros(SERVED.shape, bool)
+    return Vectors(SERVED, ideal, applied, np.full(SERVED.shape, traced), nothing)
 
 
 def changed(*cells: tuple[int, int, float]) -> np.ndarray:
