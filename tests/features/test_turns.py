@@ -44,7 +44,7 @@ def test_calls_of_all_workers_have_one_sequence(valkey_client, key_prefix) -> No
     two.apply(orders("cde"))
     assert turns(one) == [1, 1]
     assert turns(two) == [2, 2, 2]
-    one.apply(orders(range(600)))  # more than the server takes at once
+    one.apply(orders(range(1_100)))  # more than the server takes at once
     assert turns(one) == sorted(turns(one))
     assert set(turns(one)) == {3, 4}
     two.apply(orders("af"))

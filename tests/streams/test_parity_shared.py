@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from features.columns import event_columns_from_orders
 from features.memory import InMemoryState
 from features.redis_state import RedisState
+from orders.decision_table import feature_column
 from orders.events import Order
 from serving.ledger import InMemoryLedger
 from tests.streams.parity_line import DAY, FEATURES, TOPICS, Logs, SharedWorker
@@ -98,11 +99,10 @@ def test_an_altered_value_is_found(tmp_path: Path, new_states) -> None:
     team.archive()
     table = str(tmp_path / "decisions")
     decisions = pl.read_delta(table)
-    features = decisions["features"].to_list()
-    column, victim = FEATURES.names.index("merchant_orders_5m"), len(decisions) // 2
-    features[victim][column] += 1
-    altered = pl.Series("features", features, dtype=decisions.schema["features"])
-    write_deltalake(table, decisions.with_columns(altered), mode="overwrite")
+    column, victim = feature_column("merchant_orders_5m"), len(decisions) // 2
+    altered = decisions[column].to_list()
+    altered[victim] += 1
+    write_deltalake(table, decisions.with_columns(pl.Series(column, altered)), mode="overwrite")
     found = team.parity()
     assert found.unexplained == 1
     assert found.orders_unexplained == [decisions["order_id"][victim]]
