@@ -52,6 +52,14 @@ class AsOf(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     turn: int | None = None  # of the call that took the order, increasing; null: not known
 
 
+class CustomerWords(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a customer may be told about an order that is not passed; see `serving.customer_words`."""
+
+    code: str
+    text: str
+    text_zh: str
+
+
 class ShadowVerdict(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a version of the rules in shadow would have said; nobody acted on it."""
 
@@ -88,6 +96,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tier: Tier
     action: Action
     reasons: list[Reason]  # most points first
+    customer: CustomerWords | None = None  # null where the order is passed
     fast_lane: bool  # over a threshold, and let through as a member
 
     # by which versions

@@ -14,6 +14,7 @@ from orders.decision_table import TIERS
 from orders.events import Order, Outcome
 from serving.alerts import Alert, circuit_breaker_tripped, order_stopped, rule_failed
 from serving.circuit_breaker import StopCounts
+from serving.customer_words import CUSTOMER_WORDS
 from serving.decisions import AsOf, Decision, Reason, ShadowVerdict, feature_rows
 from serving.final_tiers import final_tiers
 from serving.ledger import DecisionLedger
@@ -217,6 +218,7 @@ class Scorer:
                 tier=TIERS[tier],
                 action=prepared.action(table, tier),
                 reasons=reasons,
+                customer=None if tier == PASS else CUSTOMER_WORDS[prepared.action(table, tier)],
                 fast_lane=fast_lane,
                 model=self._model_name,
                 rules=prepared.version,

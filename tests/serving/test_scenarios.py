@@ -9,6 +9,7 @@ import pytest
 from features.feature_set import feature_set
 from features.memory import InMemoryState
 from orders.events import Instant, Outcome, order_decoder
+from serving.customer_words import CUSTOMER_WORDS
 from serving.decisions import Decision
 from serving.policy import Policy
 from serving.scorer import Scorer
@@ -97,6 +98,7 @@ def test_more_than_80_points_are_reviewed():
         assert shop.place(NOW + i * SECOND, phone=VIRTUAL_PHONE).tier == "pass"
     fifth = shop.place(NOW + 5 * SECOND, phone=VIRTUAL_PHONE)
     assert (fifth.points, fifth.tier, fifth.action) == (90, "sms", "verify_sms")
+    assert fifth.customer == CUSTOMER_WORDS["verify_sms"]
 
 
 def test_from_120_points_on_an_order_is_frozen():
@@ -115,6 +117,7 @@ def test_members_from_level_4_pass_even_over_the_thresholds():
         shop.place(NOW + i * SECOND, member_level=4)
     fifth = shop.place(NOW + 5 * SECOND, member_level=4, phone=VIRTUAL_PHONE, address="elsewhere")
     assert (fifth.points, fifth.tier, fifth.action) == (120, "pass", "accept")
+    assert fifth.customer is None
     assert fifth.fast_lane
 
 
