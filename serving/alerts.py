@@ -37,7 +37,7 @@ alert_encoder = msgspec.json.Encoder()
 
 def order_stopped(decision: Decision, now: int) -> Alert:
     """An order in a tier of which a risk officer is told."""
-    why = [reason for reason in decision.reasons if reason.points > 0 or reason.values is not None]
+    why = [reason for reason in decision.reasons if reason.points >= 0 and not reason.snoozed]
     first, first_zh = (why[0].text, why[0].text_zh) if why else ("", "")
     return Alert(
         kind="order_stopped",

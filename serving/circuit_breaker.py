@@ -14,6 +14,8 @@ from msgspec import Meta
 
 from orders.decision_table import TIERS
 
+CANCEL = TIERS.index("cancel")
+
 Share = Annotated[float, Meta(gt=0, le=1)]
 
 
@@ -26,7 +28,7 @@ class CircuitBreaker(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     interval_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
     at_least: Annotated[int, Meta(ge=0)] = 30  # stops that are allowed however few orders there are
-    at_most: Annotated[int, Meta(ge=1)] = 1_000  # stops that are allowed however many there are
+    at_most: Annotated[int, Meta(ge=1)] = 1_000  # cancels, which cannot be taken back, of each key
     rule: Share = 0.1  # of each rule
     model: Share = 0.25
     channel: Share = 0.5  # of each channel, of its own orders
@@ -73,6 +75,7 @@ class StopCounts:
         self._interval = -1
         self._orders: Counter[str] = Counter()
         self._stops: Counter[str] = Counter()
+        self._cancels: Counter[str] = Counter()  # those of the stops that cannot be taken back
         self._told: set[str] = set()
 
     def begin(self, now: int, channels: Sequence[str | None]) -> None:
@@ -87,6 +90,7 @@ class StopCounts:
             self._interval = interval
             self._orders.clear()
             self._stops.clear()
+            self._cancels.clear()
             self._told.clear()
         self._orders[""] += len(channels)
         for channel, orders in Counter(channels).items():
@@ -105,13 +109,20 @@ class StopCounts:
         keys = decisive or [part.key for part in parts]  # each of several would have been enough
         return keys if channel is None else [*keys, channel_key(channel)]
 
-    def full(self, keys: Sequence[str]) -> list[str]:
-        """Those of the keys that may stop no more."""
-        return [key for key in keys if self._stops[key] + 1 > self._allowed(key)]
+    def full(self, keys: Sequence[str], tier: int) -> list[str]:
+        """Those of the keys that may stop no more orders in this tier."""
+        return [
+            key
+            for key in keys
+            if self._stops[key] + 1 > self._allowed(key)
+            or (tier == CANCEL and self._cancels[key] + 1 > self.breaker.at_most)
+        ]
 
-    def count(self, keys: Sequence[str]) -> None:
-        """Count a stop."""
+    def count(self, keys: Sequence[str], tier: int) -> None:
+        """Count a stop in a tier."""
         self._stops.update(keys)
+        if tier == CANCEL:
+            self._cancels.update(keys)
 
     def softened(self, tier: int, tier_without: int) -> int:
         """The tier of an order that has `tier`, and `tier_without` what is above its cap."""
@@ -124,9 +135,7 @@ class StopCounts:
         return [Tripped(key, self._stops[key], self._orders_of(key)) for key in fresh]
 
     def _allowed(self, key: str) -> float:
-        breaker = self.breaker
-        share = breaker.cap_of(key) * self._orders_of(key)
-        return max(breaker.at_least, min(share, breaker.at_most))
+        return max(self.breaker.at_least, self.breaker.cap_of(key) * self._orders_of(key))
 
     def _orders_of(self, key: str) -> int:
         return self._orders[key if key.startswith("channel:") else ""]

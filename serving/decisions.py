@@ -95,7 +95,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     # what follows
     tier: Tier
     action: Action
-    reasons: list[Reason]  # most points first
+    reasons: list[Reason]  # hard rules, then most points first, snoozed ones last
     customer: CustomerWords | None = None  # null where the order is passed
     fast_lane: bool  # over a threshold, and let through as a member
 

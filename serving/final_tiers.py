@@ -83,9 +83,9 @@ def _soften(
     above: list[str] = []
     while tier != PASS:
         keys = stops.keys_of(tier, prepared.parts(judged, index, above), channel)
-        full = stops.full(keys)
+        full = stops.full(keys, tier)
         if not full:
-            stops.count(keys)
+            stops.count(keys, tier)
             break
         above += full
         of_channel = channel is not None and channel_key(channel) in full

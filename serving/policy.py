@@ -153,11 +153,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         if weights.verify_tenths.any():
             firmly = (of_rules + of_model - matched @ weights.verify_tenths) / 10
             tier = np.where(tiers_of_points(firmly, starts) < FREEZE, np.minimum(tier, CALL), tier)
-        of_points = tier
+        by_rule = np.zeros(len(tier), np.intp)
         hard = np.flatnonzero(weights.hard_tier)
         if len(hard):
-            by_rule = matched[:, hard] * weights.hard_tier[hard]
-            tier = np.maximum(tier, by_rule.max(axis=1))
+            by_rule = (matched[:, hard] * weights.hard_tier[hard]).max(axis=1)
+            tier = np.maximum(tier, by_rule)
         firm = matched[:, weights.firm].any(axis=1)
         member = (tier != PASS) & (member_level >= self.fast_lane.member_level) & ~firm
         allowed = matched[:, weights.allows].any(axis=1) & ~firm
@@ -168,7 +168,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
             points=(of_rules + of_model) / 10,
             tier=tier,
             fast_lane=member & ~allowed,
-            hard=firm | (tier > of_points),
+            hard=firm | (by_rule >= FREEZE),
         )
 
 

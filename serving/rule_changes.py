@@ -1,8 +1,10 @@
 """What may be done to rule sets: the events that follow from the history, or why it may not be."""
 
+from datetime import datetime
 from typing import NamedTuple
 
 from orders.errors import UserError
+from serving.policy import Policy
 from serving.rule_history import EventKind, RuleEvent, RuleHistory
 
 
@@ -89,3 +91,36 @@ def by_whom(history: RuleHistory) -> str:
     """Who made the live version so, to be put behind its name."""
     made = [event for event in history.events if event.kind in ("published", "rolled_back")]
     return f" (by {made[-1].by})" if made else ""
+
+
+def untried_change(before: Policy, after: Policy, at: int) -> str | None:
+    """What no backtest shows of a change, in words: another person must look at it; None: nothing.
+
+    Args:
+        before: the live policy.
+        after: the one to be published.
+        at: now, UTC milliseconds.
+    """
+    for part, words in (
+        ("exploration", "which orders are explored"),
+        ("circuit_breaker", "when the circuit breaker trips"),
+        ("fast_lane", "whom the fast lane lets through"),
+    ):
+        if getattr(before, part) != getattr(after, part):
+            return f"it changes {words}"
+    if _actions(before) != _actions(after):
+        return "it changes the action of a tier"
+    known = set(before.rules)
+    for rule in after.rules:
+        if rule not in known and rule.valid_from is not None and _ms(rule.valid_from) > at:
+            return f"the rule {rule.name} begins later, so no backtest shows what it does"
+    return None
+
+
+def _actions(policy: Policy) -> list[tuple[object, ...]]:
+    of_others = [(t.merchants, t.channels, t.actions, t.notify) for t in policy.tiers_for]
+    return [((), (), policy.tiers.actions, policy.tiers.notify), *of_others]
+
+
+def _ms(moment: datetime) -> float:
+    return moment.timestamp() * 1000

@@ -21,6 +21,7 @@ from serving.rule_changes import (
     plan_publication,
     plan_rollback,
     plan_shadow,
+    untried_change,
 )
 from serving.rule_history import RuleEvent, RuleHistory
 from serving.rule_tables import RULE_EVENTS, RULE_SETS, TABLES, RuleSet
@@ -194,20 +195,25 @@ class RuleStore:
         """Make a version live, or ask for it.
 
         One person may when a backtest against the live version changed at most `alone_share` of the
-        decisions. Otherwise the first call is a request, and the call of another person, who is
+        decisions, and nothing else is changed than a backtest can show. Otherwise the first call is a request, and the call of another person, who is
         neither who asked nor the author, approves it.
 
         Returns:
             None when the version is live now; else why a second person must approve it.
         """
         doing = Doing(_person(by), at, comment)
-        self.policy(version)
+        policy = self.policy(version)
         author = self.rule_set(version).author
         why: str | None = None
 
         def plan(history: RuleHistory) -> list[RuleEvent]:
             nonlocal why
             why = history.why_second_person(version, alone_share)
+            if why is None:
+                try:
+                    why = untried_change(self.policy(history.live), policy, at)
+                except UserError:
+                    why = f"the live version {history.live} cannot be read, nor compared with it"
             return plan_publication(history, version, author, why, doing)
 
         events = self._append(plan, while_live_stays=True)

@@ -41,6 +41,13 @@ class Tiers(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def __post_init__(self) -> None:
         if not 0 < self.sms.starts <= self.call.starts <= self.freeze.starts:
             raise ValueError("expected 0 < sms.from <= call.from <= freeze.from")
+        # Whoever compares tiers compares how hard they are: exploration, the circuit breaker, rules.
+        hardness = [TIER_OF_ACTION[action] for action in self.actions]
+        if hardness != sorted(hardness) or any(h > t for t, h in enumerate(hardness)):
+            raise ValueError(
+                "a tier's action must be no harder than the tier's own (sms: verify_sms, call: "
+                "verify_call, freeze: freeze) and no softer than that of the tier before"
+            )
 
     @property
     def starts(self) -> tuple[float, float, float]:

@@ -53,9 +53,10 @@ class Follower(Generic[T]):
         if found is None:
             return ()
         self._found = None
-        alerts = self._take(found)
-        self._taken.set()
-        return alerts
+        try:
+            return self._take(found)
+        finally:
+            self._taken.set()
 
     def __enter__(self) -> "Follower[T]":
         self._thread.start()
@@ -80,6 +81,9 @@ class Follower(Generic[T]):
                 if not away:
                     logger.warning("%s; the %s read last stay in use", error, self._what)
                 away = True
+                continue
+            except Exception:  # a fault of ours must not end the following in silence
+                logger.exception("looking for new %s failed; trying again", self._what)
                 continue
             if away:
                 logger.warning("%s are read again", self._what)

@@ -161,10 +161,10 @@ def test_the_version_follows_the_content_and_nothing_else(tmp_path: Path):
 
 
 def test_thresholds_and_actions_are_data(tmp_path: Path):
-    text = DEFAULT.replace('from = 80, action = "verify_sms"', 'from = 40, action = "freeze"')
+    text = DEFAULT.replace("from = 80", "from = 40").replace('"verify_call"', '"verify_sms"')
     policy = load(tmp_path, text)
     assert tier([rule(40)], policy=policy) == "sms"
-    assert policy.tiers.actions[1] == "freeze"
+    assert policy.tiers.actions[2] == "verify_sms"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,8 @@ def test_thresholds_and_actions_are_data(tmp_path: Path):
         ("[tiers]", "[teirs]", "unknown part 'teirs'"),
         ("[tiers]", "[[tiers", "is not valid TOML"),
         ("from = 80", "from = 180", "[tiers]: expected 0 < sms.from <= call.from"),
+        ('"verify_sms"', '"freeze"', "[tiers]: a tier's action must be no harder than"),
+        ('action = "freeze"', 'action = "verify_sms"', "[tiers]: a tier's action must be"),
         ("from = 80", 'from = "80"', "[tiers]: Expected `float`, got `str`"),
         ("member_level = 4", "level = 4", "[fast_lane]: Object "),
         ("points = 50", "pionts = 50", "rule device_burst: Object contains unknown field"),

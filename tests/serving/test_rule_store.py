@@ -397,3 +397,34 @@ def test_whatever_people_do_one_version_is_live_and_no_one_publishes_alone(doing
         if what == "rollback":
             assert after.live == history.before[-1]
             assert after.before == history.before[:-1]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('"verify_call"', '"verify_sms"', "the action of a tier"),
+        ("share = 0.01", "share = 0.2", "which orders are explored"),
+        ("at_most = 1000", "at_most = 100000", "when the circuit breaker trips"),
+        ("member_level = 4", "member_level = 0", "whom the fast lane lets through"),
+        (
+            'when = "virtual_phone"',
+            'when = "virtual_phone"\nvalid_from = 2040-01-01T00:00:00Z',
+            "begins later",
+        ),
+    ],
+)
+def test_what_no_backtest_shows_needs_a_second_person_whatever_it_said(
+    store: RuleStore, old: str, new: str, why: str
+) -> None:
+    text = default_text()
+    if old not in text:
+        text = text.replace("at_least = 30", "at_least = 30\nat_most = 1000")
+    assert old in text
+    version, _ = store.draft(text.replace(old, new), by="ana", at=NOON)
+    store.record_backtest(
+        version, store.history().live, changed_share=0.0, result_json="{}", by="ana", at=NOON
+    )
+    said = store.publish(version, by="ben", at=NOON)
+    assert said is not None
+    assert why in said
+    assert store.publish(version, by="cleo", at=NOON) is None

@@ -81,3 +81,31 @@ def test_an_outage_is_said_once_and_so_is_its_end(caplog: pytest.LogCaptureFixtu
         source.news.put(None)
     said = [record.getMessage() for record in caplog.records]
     assert said == 2 * ["gone; the things read last stay in use", "things are read again"]
+
+
+def test_a_fault_in_a_look_is_told_and_does_not_end_the_following(
+    caplog: pytest.LogCaptureFixture,
+):
+    source = Source()
+    with source.follower() as follower:
+        source.news.put(ZeroDivisionError("a fault"))
+        source.news.put("one")
+        assert until_taken(follower) == [ALERT]
+        source.news.put(None)
+    assert "looking for new things failed" in caplog.text
+
+
+def test_a_fault_in_a_take_does_not_end_the_following():
+    def take(found: str) -> list[Alert]:
+        if found == "bad":
+            raise ZeroDivisionError
+        return [ALERT]
+
+    source = Source()
+    with Follower("things", source.look, take, every_s=0.001, unavailable=AwayError) as follower:
+        source.news.put("bad")
+        with pytest.raises(ZeroDivisionError):
+            until_taken(follower)
+        source.news.put("good")
+        assert until_taken(follower) == [ALERT]
+        source.news.put(None)
