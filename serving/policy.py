@@ -131,9 +131,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ) -> Verdicts:
         """Judge n orders.
 
-        The sides have a fixed precedence. A hard rule that is not overridable comes first; then
-        the fast lane and hard rules that allow; then hard rules that block; hard rules that verify;
-        points at last. Points of the side of verify lead to the tier call at most.
+        The sides have a fixed precedence. A rule that is not overridable keeps the fast lane and rules
+        that allow from lifting anything; else they lift everything. Of hard rules that block or verify
+        and of points the hardest tier counts, and points of the side of verify lead to the tier call
+        at most.
 
         Args:
             matched: (n, R) bool, which rule counts for which order.
