@@ -3,7 +3,7 @@
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 
 from orders.errors import UserError
@@ -28,7 +28,7 @@ def redis_client(url: str) -> Redis | RedisCluster:
         if client.info("cluster").get("cluster_enabled"):
             client.close()
             return RedisCluster.from_url(url, **options)
-    except (RedisError, ValueError) as error:
+    except (RedisError, RedisClusterException, ValueError) as error:
         raise UserError(
             f"no Redis answers at {_without_password(url)}: {error}; start it, correct "
             "PREEMPT_REDIS_URL, or leave it out"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from serving.decisions import Decision, decision_decoder, decision_encoder
 
@@ -88,7 +88,7 @@ class RedisLedger:
         try:
             get = self._client.mget_nonatomic if self._is_cluster else self._client.mget
             values = get([self._prefix + order_id for order_id in order_ids])
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise LedgerUnavailableError(f"cannot recall decisions: {error}") from error
         decode = decision_decoder.decode
         return [None if value is None else decode(value) for value in values]
@@ -107,5 +107,5 @@ class RedisLedger:
                     for key, value in zip(keys, values, strict=True):
                         pipeline.set(key, value, ex=self._ttl, nx=True)
                     pipeline.execute()
-        except RedisError as error:
+        except (RedisError, RedisClusterException) as error:
             raise LedgerUnavailableError(f"cannot record decisions: {error}") from error

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from serving.list_entries import (
     STARTERS,
@@ -311,5 +311,5 @@ def _require_whole(shelf: str, records: bytes) -> None:
 def _named_errors() -> Iterator[None]:
     try:
         yield
-    except RedisError as error:
+    except (RedisError, RedisClusterException) as error:
         raise ListsUnavailableError(f"the lists in Redis cannot be used: {error}") from error
