@@ -12,10 +12,9 @@ from functools import cached_property
 from pathlib import Path
 
 import polars as pl
-from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 
 from features.feature_set import AttributeKind, FeatureSet, feature_set
+from orders.archived import archived_table
 from orders.decision_table import FEATURE_LIST, feature_column
 from orders.errors import UserError
 from orders.tables import ORDER_SCHEMA, TIME
@@ -119,7 +118,7 @@ def read_history(
     Raises:
         UserError: There is no such archive, or it has no decision in the range.
     """
-    decisions = archive_table(folder, "decisions")
+    decisions = archived_table(folder, "decisions")
     if start is not None:
         decisions = decisions.filter(pl.col("event_time") >= start)
     if end is not None:
@@ -142,28 +141,13 @@ def read_history(
         by_feature_set=counts,
         _names={each: tuple(said["features"]) for each, said in described.items() if said},
         _decisions=decisions,
-        _orders=archive_table(folder, "orders").select(
+        _orders=archived_table(folder, "orders").select(
             "partition",
             "offset",
             *(pl.col(name).cast(dtype) for name, dtype in ORDER_SCHEMA.items()),
             "attributes",
         ),
     )
-
-
-def archive_table(folder: Path, name: str) -> pl.LazyFrame:
-    """A table of the archive, at the version that it has now.
-
-    Raises:
-        UserError: there is none.
-    """
-    try:
-        return pl.scan_delta(DeltaTable(str(folder / name)))
-    except TableNotFoundError:
-        raise UserError(
-            f"{folder} holds no table {name!r}: run `preempt worker --role archive`, or name the "
-            "folder with --data-dir"
-        ) from None
 
 
 def _described(folder: Path, feature_hash: str) -> dict:

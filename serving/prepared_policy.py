@@ -40,6 +40,7 @@ class PreparedPolicy:
         self.policy = policy
         self.version = policy.version
         self.matcher = RuleMatcher(policy.rules, feature_set)
+        self.hard_codes = {f"rule:{r.name}" for r in self.matcher.rules if r.action is not None}
         self._weights: Weights = weights_of(self.matcher.rules)
         self._tiers = TierTables(policy.tiers, policy.tiers_for)
         rules = self.matcher.rules

@@ -298,7 +298,7 @@ class Scorer:
             )
             for index, more in zip(stopped.tolist(), of_model, strict=True):
                 reasons[index] += more
-        hard = {f"rule:{rule.name}" for rule in prepared.matcher.rules if rule.action is not None}
+        hard = prepared.hard_codes
         for several in reasons:
             if len(several) > 1:  # what decides by itself comes first, what does not count last
                 several.sort(key=lambda r: (r.snoozed, r.code not in hard, -r.points))

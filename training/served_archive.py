@@ -10,10 +10,10 @@ import numpy as np
 import polars as pl
 import xxhash
 from deltalake import DeltaTable
-from deltalake.exceptions import TableNotFoundError
 
 from features.columns import outcome_code
 from features.feature_set import AttributeKind, FeatureSet, feature_set
+from orders.archived import archived_table
 from orders.decision_table import archived_features, feature_column
 from orders.errors import UserError
 from orders.tables import ORDER_SCHEMA, OUTCOME_SCHEMA, TIME
@@ -100,7 +100,7 @@ def read_archive(folder: Path, ends: Ends, *, sample: int) -> ServedArchive:
             "PREEMPT_TOPIC_PREFIX"
         )
     chosen = _sample(vectors, sample)
-    table = _table(folder, "decisions")
+    table = archived_table(folder, "decisions")
     names = declared.names
     served = (
         table.select(
@@ -123,19 +123,9 @@ def read_archive(folder: Path, ends: Ends, *, sample: int) -> ServedArchive:
     )
 
 
-def _table(folder: Path, name: str) -> pl.LazyFrame:
-    try:
-        return pl.scan_delta(DeltaTable(str(folder / name)))
-    except TableNotFoundError:
-        raise UserError(
-            f"{folder} holds no table {name!r}: run `preempt worker --role archive`, or name the "
-            "folder with --data-dir"
-        ) from None
-
-
 def _decisions(folder: Path) -> pl.DataFrame:
     """One row a record, without the vectors: a day of them is large."""
-    table = _table(folder, "decisions")
+    table = archived_table(folder, "decisions")
     known = table.collect_schema().names()
     if "as_of" not in known or "order_offset" not in known:
         raise UserError(
@@ -190,7 +180,7 @@ def _attributes(folder: Path, feature_hash: str) -> dict[str, AttributeKind]:
 
 def _orders(folder: Path, declared: FeatureSet) -> pl.DataFrame:
     orders = (
-        _table(folder, "orders")
+        archived_table(folder, "orders")
         .select(*(pl.col(name).cast(dtype) for name, dtype in ORDER_SCHEMA.items()), *_place(), "attributes")
         .sort(IN_TIME)
         .collect()
@@ -221,7 +211,7 @@ def _outcomes(folder: Path) -> pl.DataFrame:
         place = {"partition": pl.Int32(), "offset": pl.Int64(), "appended_time": TIME}
         return pl.DataFrame(schema=OUTCOME_SCHEMA | place | {"code": pl.Int8()})
     outcomes = (
-        _table(folder, "outcomes")
+        archived_table(folder, "outcomes")
         .select(*(pl.col(name).cast(dtype) for name, dtype in OUTCOME_SCHEMA.items()), *_place())
         .sort(IN_TIME)
         .collect()
